@@ -1,0 +1,1 @@
+"""Which transforms, in which order; configs, runners and the ``sluice`` command."""

@@ -29,11 +29,10 @@ ROW_OUTCOMES: Final = {
     "invalid_json": "the line is not a JSON object",
     "invalid_utf8": "the bytes are not UTF-8",
     "line_too_long": "the line is longer than max_line_bytes",
-    "schema_mismatch": "a field has another type than the format says",
+    "schema_mismatch": "a field has another type than the format says, or the reader raised an error on the row",
     "no_messages": "the row holds no messages",
     "unknown_role": "a message has a role that the format does not know",
     "no_feedback": "no user message follows an assistant message",
-    "reader_failed": "the user's own reader raised an error on this row",
 }
 """Why a source row became no instance."""
 

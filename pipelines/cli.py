@@ -1,0 +1,234 @@
+"""The ``sluice`` command. Heavy imports stay inside the commands, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from pipelines.config import RunConfig
+    from pipelines.recipe import Recipe
+    from pipelines.usercode import UserFunction
+    from transforms.io.chats import ChatSource
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+config_app = typer.Typer(no_args_is_help=True, help="Show the config's schema, or a config with its defaults.")
+app.add_typer(config_app, name="config")
+
+Config = Annotated[str, typer.Argument(metavar="CONFIG", help="a YAML file, or the name of a config that ships with Sluice")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a config value, e.g. mining.window=1")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
+Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
+Limit = Annotated[int | None, typer.Option(help="read only so many source rows, for a trial", min=1)]
+TrustCode = Annotated[bool, typer.Option("--trust-code", help="allow the config to name Python files of its own")]
+Dataset = Annotated[Path, typer.Argument(metavar="DIR", help="a dataset directory, or one snapshot of it")]
+
+
+@app.callback()
+def _sluice() -> None:
+    """Turn chat logs and corpora into training data: filtered, labelled, traceable, resumable."""
+
+
+@app.command()
+def run(
+    config: Config,
+    set: Set = None,
+    output: Annotated[Path | None, typer.Option(help="directory of the dataset")] = None,
+    workers: Annotated[int | None, typer.Option(help="worker processes; default: all cores", min=1)] = None,
+    limit: Limit = None,
+    trust_code: TrustCode = False,
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no progress")] = False,
+    debug: Debug = False,
+) -> None:
+    """Run a pipeline, or resume it, and publish a snapshot."""
+    with _errors(debug, resume=True):
+        from rich.console import Console
+
+        from pipelines import local
+        from pipelines import run as running
+        from pipelines.progress import Progress
+
+        os.environ["PYTHONSAFEPATH"] = "1"
+        loaded, recipe, source, own = _load(config, set, limit, trust_code)
+        target = output or (Path(loaded.output) if loaded.output else None)
+        if target is None:
+            _fail("output: expected a directory; give --output DIR or set output in the config", 2)
+        _expect_writable(target)
+        console = Console(stderr=True)
+
+        def on_lost(claim: str) -> None:
+            local.end_workers()
+            console.show_cursor(True)
+            print(f"\nsluice: a worker process was killed while it computed {claim}", file=sys.stderr)
+            print(_resume(), file=sys.stderr, flush=True)
+            os._exit(1)
+
+        from pipelines import userkey
+
+        job = running.Job(
+            loaded,
+            recipe,
+            source,
+            own,
+            userkey.dataset_key(loaded.dataset.name, create=True),
+            target,
+            workers or os.cpu_count() or 1,
+            on_lost,
+            Progress(console, quiet or as_json),
+        )
+        result = running.run(job)
+        if as_json:
+            _print_json(_summary(result))
+        else:
+            _print_summary(result, target)
+
+
+def _load(
+    name: str, overrides: list[str] | None, limit: int | None, trust_code: bool
+) -> tuple[RunConfig, Recipe, ChatSource, tuple[UserFunction, ...]]:
+    from pipelines import config as configs
+    from pipelines import feedback, planning, userkey
+    from pipelines.usercode import UserFunction
+
+    loaded, base = _read(name, overrides, limit)
+    named = [s.format for s in loaded.sources if s.format.partition(":")[0].endswith(".py")]
+    named += [stage.use for stage in loaded.stages]
+    if named and not trust_code:
+        raise configs.ConfigError(f"{name}: would run the code in {', '.join(named)}; read it, then add --trust-code")
+    source = planning.chat_source(loaded, base)
+    key = userkey.dataset_key(loaded.dataset.name, create=False)
+    recipe = feedback.recipe(loaded, source, key)
+    own = tuple(UserFunction.load(stage.use, base) for stage in loaded.stages)
+    return loaded, recipe, source, own
+
+
+def _read(name: str, overrides: list[str] | None, limit: int | None) -> tuple[Any, Path]:
+    from pipelines import config as configs
+    from pipelines import feedback
+
+    path = configs.locate(name)
+    values = configs.read(path, overrides or [])
+    if limit is not None:
+        values["limit"] = limit
+    if values.get("pipeline") != "feedback":
+        raise configs.ConfigError(f"{path}: pipeline: expected feedback, found {values.get('pipeline')!r}")
+    return configs.validate(feedback.FeedbackConfig, values, path), path.resolve().parent
+
+
+def _expect_writable(output: Path) -> None:
+    from pipelines.run import RunError
+
+    probe = output / "work" / f".probe-{os.getpid()}"
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise RunError(f"{output}: expected a directory that can be written to: {error.strerror}") from error
+
+
+def _summary(result: Any) -> dict[str, Any]:
+    counts = result.counts
+    return {
+        "snapshot": str(result.snapshot),
+        "changed": result.changed,
+        "rows_read": counts.rows_read,
+        "rows_rejected": counts.rows_rejected,
+        "instances": counts.instances,
+        "kept": counts.kept,
+        "instances_rejected": counts.instances_rejected,
+        "labels": result.labels,
+        "splits": result.splits,
+        "failures": result.failures,
+    }
+
+
+def _print_summary(result: Any, output: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    counts = result.counts
+    table = Table(box=None, pad_edge=False)
+    for heading in ("outcome", "unit"):
+        table.add_column(heading)
+    table.add_column("count", justify="right")
+    table.add_row("read", "row", f"{counts.rows_read:,}", style="bold")
+    for reason, n in sorted(counts.rows_rejected.items(), key=lambda item: -item[1]):
+        table.add_row(f"  {reason}", "row", f"{n:,}")
+    table.add_row("instances", "instance", f"{counts.instances:,}", style="bold")
+    for reason, n in sorted(counts.instances_rejected.items(), key=lambda item: -item[1]):
+        table.add_row(f"  {reason}", "instance", f"{n:,}")
+    table.add_row("kept", "instance", f"{counts.kept:,}", style="bold")
+    for subset, labels in result.labels.items():
+        spread = ", ".join(f"label {label}: {n:,}" for label, n in sorted(labels.items()))
+        table.add_row(f"  {subset}", "instance", f"{sum(labels.values()):,}", spread)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    for failure in result.failures:
+        console.print(f"skipped: {failure['error']}", style="red", markup=False)
+    console.print(f"\n{'dataset' if result.changed else 'nothing changed'}: {result.snapshot}", markup=False)
+    console.print(f"report:  {result.snapshot / 'report.html'}", markup=False)
+    console.print(f"check:   sluice verify {shlex.quote(str(output))}", markup=False)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+def _resume() -> str:
+    return f"resume with: {shlex.join(['sluice', *sys.argv[1:]])}"
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"sluice: {message}", file=sys.stderr, flush=True)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _errors(debug: bool, resume: bool = False) -> Iterator[None]:
+    """Turn errors into one line and an exit code: 1 the data or the run, 2 the command or config."""
+    try:
+        yield
+    except typer.Exit:
+        raise
+    except KeyboardInterrupt:
+        from pipelines import local
+
+        local.end_workers()
+        print(f"\nsluice: stopped\n{_resume() if resume else ''}", file=sys.stderr, flush=True)
+        os._exit(130)
+    except Exception as error:
+        if debug:
+            raise
+        from pipelines.config import ConfigError
+
+        wrong = isinstance(error, ConfigError) or type(error).__name__ == "RulesError"
+        print(f"sluice: {_one_line(error)}", file=sys.stderr, flush=True)
+        if resume and not wrong:
+            print(_resume(), file=sys.stderr, flush=True)
+        raise typer.Exit(2 if wrong else 1) from error
+
+
+def _one_line(error: Exception) -> str:
+    """The message alone. Beam wraps a worker's traceback: its last telling line is what happened."""
+    known = type(error).__module__.partition(".")[0] in {"pipelines", "transforms", "schemas"}
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if known and lines:
+        return lines[0]
+    told = [line for line in lines if not line.startswith(("File ", "Traceback", "^", "During handling"))]
+    last = next((line for line in reversed(told) if "Error" in line or "Exception" in line), told[-1] if told else "")
+    return last or type(error).__name__
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    app()

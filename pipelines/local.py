@@ -1,0 +1,143 @@
+"""Running Beam on this machine: one process, or several watched ones."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import apache_beam as beam
+import psutil
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
+
+from pipelines import worker
+
+_WATCH_SECONDS = 0.5
+_OLD_WORKERS_SECONDS = 30.0
+
+
+class OutputBusyError(Exception):
+    """Another run writes to this output."""
+
+
+class WorkerLostError(Exception):
+    """A worker process was killed from outside."""
+
+
+@contextmanager
+def locked(work: Path) -> Iterator[None]:
+    """Hold the output's lock; wait for workers of a killed run to be gone.
+
+    Raises:
+        OutputBusyError: another run holds the lock.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise OutputBusyError(
+                f"{work.parent}: expected to be alone, but process {lock.read().strip() or '?'} is writing there; "
+                "wait for it or give another --output"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        with (work / "workers.lock").open("a") as workers:
+            _wait_for_lock(workers, work)
+        yield
+
+
+def _wait_for_lock(workers: IO[str], work: Path) -> None:
+    """Take and release the lock that every worker shares while it lives."""
+    until = time.monotonic() + _OLD_WORKERS_SECONDS
+    while True:
+        try:
+            fcntl.flock(workers, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise OutputBusyError(f"{work.parent}: workers of an earlier run are still alive") from None
+            time.sleep(0.1)
+
+
+class LocalRunner:
+    """Runs pipelines with ``workers`` processes, over one work area.
+
+    ``on_lost`` is called with the claim of a worker that was killed; Beam's runner would wait for it for
+    ever, so this must end the process.
+    """
+
+    def __init__(self, work: Path, workers: int, on_lost: Callable[[str], None]) -> None:
+        self.work, self.workers, self.on_lost = work, workers, on_lost
+        self.claims = work / "claims"
+        self.log = work / "logs" / "workers.log"
+
+    def run(self, build: Callable[[beam.Pipeline], object], elements: int) -> None:
+        """Build and run one pipeline over so many elements, and wait for its end."""
+        workers = max(1, min(self.workers, elements))
+        logging.getLogger().setLevel(logging.ERROR)
+        if workers == 1:
+            pipeline = beam.Pipeline(FnApiRunner(), PipelineOptions([]))
+            build(pipeline)
+            pipeline.run().wait_until_finish()
+            return
+        for folder in (self.claims, self.log.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        for old in self.claims.iterdir():
+            old.unlink()
+        os.environ[worker.LOCK] = str(self.work.parent / "workers.lock")
+        os.environ[worker.CLAIMS] = str(self.claims)
+        os.environ.setdefault("POLARS_MAX_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+        command = f"exec {shlex.quote(sys.executable)} -P -m pipelines.worker >>{shlex.quote(str(self.log))} 2>&1"
+        runner = FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
+        pipeline = beam.Pipeline(runner, PipelineOptions([f"--direct_num_workers={workers}"]))
+        build(pipeline)
+        finished = threading.Event()
+        watchdog = threading.Thread(target=self._watch, args=(finished,), daemon=True)
+        watchdog.start()
+        try:
+            pipeline.run().wait_until_finish()
+        finally:
+            finished.set()
+
+    def _watch(self, finished: threading.Event) -> None:
+        """Notice a worker that is gone without having taken its claim back."""
+        while not finished.wait(_WATCH_SECONDS):
+            for path in list(self.claims.iterdir()):
+                if _alive(int(path.name)):
+                    continue
+                try:
+                    claim = path.read_text()
+                except FileNotFoundError:
+                    continue
+                if not finished.is_set():
+                    self.on_lost(claim)
+
+
+def _alive(process: int) -> bool:
+    try:
+        return bool(psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def end_workers() -> None:
+    """Kill all worker processes of this one."""
+    for child in psutil.Process().children(recursive=True):
+        try:
+            child.send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess:
+            continue

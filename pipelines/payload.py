@@ -1,0 +1,147 @@
+"""The payload pass: splits to parts, one after another through all stages in one worker."""
+
+from __future__ import annotations
+
+import errno
+import json
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import apache_beam as beam
+
+from pipelines import worker
+from pipelines.recipe import Recipe
+from schemas.provenance import Chunk, Split
+from transforms.chunks import Stage, apply
+from transforms.io import files, keys, parts, splits
+from transforms.io.keys import KeyTable
+from transforms.io.sources import SourceError
+from transforms.io.splits import SPLIT_BYTES
+from transforms.io.tables import shaped
+
+_FATAL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def record_failure(work: Path, split: Split, stage: str, error: Exception) -> None:
+    """Note that a split failed and why; its neighbours go on.
+
+    Raises:
+        OSError: the work area cannot be written to, which ends the run.
+    """
+    if isinstance(error, OSError) and error.errno in _FATAL:
+        raise error
+    kind = "" if isinstance(error, SourceError) else f"{type(error).__name__}: "
+    facts = {"split": split.key, "uri": split.file.relative_uri, "place": str(split), "stage": stage}
+    message = f"{kind}{error}".splitlines()[0] if str(error) else type(error).__name__
+    files.write_bytes(work / "failures" / f"{split.key}.json", json.dumps({**facts, "error": message}).encode())
+
+
+def failures(work: Path) -> list[dict[str, str]]:
+    """Failed splits of this run, in order of their place."""
+    folder = work / "failures"
+    found = [json.loads(path.read_bytes()) for path in folder.glob("*.json")] if folder.exists() else []
+    return sorted(found, key=lambda failure: failure["place"])
+
+
+def following(split: Split) -> Split:
+    """The open split after one of a stream whose end is not known."""
+    from dataclasses import replace
+
+    return replace(split, ordinal=split.ordinal + 1, start=split.start + SPLIT_BYTES)
+
+
+def read_keys(index: int, plan: Path, work: Path, read: Callable[[Split], Iterator[KeyTable]]) -> Iterator[KeyTable]:
+    """The key tables of a planned split, from earlier runs where they have them."""
+    split = splits.read_plan(plan, index)
+    worker.claim(f"keys of {split}")
+    try:
+        yield from keys.cached(read, work / "keytables", split, following)
+    except Exception as error:
+        record_failure(work, split, "read keys", error)
+    worker.claim("nothing")
+
+
+class ReadSplit(beam.DoFn):  # type: ignore[misc]
+    """Split index to its chunk, unless the split has a receipt."""
+
+    def __init__(self, recipe: Recipe, plan: Path, work: Path, lists: Path) -> None:
+        self.recipe, self.plan, self.work, self.lists = recipe, plan, work, lists
+
+    def process(self, index: int) -> Iterator[Chunk]:
+        split = splits.read_plan(self.plan, index)
+        if parts.receipt_path(self.work, part_name(self.lists, split)).exists():
+            return
+        worker.claim(str(split))
+        try:
+            yield from self.recipe.read(split)
+        except Exception as error:
+            record_failure(self.work, split, "read", error)
+
+
+class ApplyStage(beam.DoFn):  # type: ignore[misc]
+    """One stage; a chunk it cannot process fails its split, not the run."""
+
+    def __init__(self, stage: Stage, recipe: Recipe, work: Path) -> None:
+        self.stage, self.reject, self.work = stage, recipe.reject, work
+        self.rows = beam.metrics.Metrics.counter("sluice", f"{stage.name}: rows in")
+
+    def process(self, chunk: Chunk) -> Iterator[Chunk]:
+        self.rows.inc(chunk.kept.num_rows)
+        try:
+            yield apply(self.stage, chunk, self.reject)
+        except Exception as error:
+            record_failure(self.work, chunk.split, self.stage.name, error)
+
+
+class CommitPart(beam.DoFn):  # type: ignore[misc]
+    """Chunk to part and receipt."""
+
+    def __init__(self, recipe: Recipe, work: Path, lists: Path, plan_hash: str) -> None:
+        self.recipe, self.work, self.lists, self.plan_hash = recipe, work, lists, plan_hash
+
+    def process(self, chunk: Chunk) -> None:
+        began = time.perf_counter()
+        try:
+            import polars as pl
+
+            kept = shaped(pl.DataFrame(chunk.kept), self.recipe.kept)
+            tallies = parts.tally(kept, chunk.rejected, self.recipe.tallies)
+            seconds = sum(count.seconds for count in chunk.stages) + time.perf_counter() - began
+            name = part_name(self.lists, chunk.split)
+            parts.commit(self.work, name, self.plan_hash, chunk, kept, tallies, seconds)
+        except Exception as error:
+            record_failure(self.work, chunk.split, "commit", error)
+        worker.claim("nothing")
+
+
+_digests: dict[Path, dict[str, keys.SplitList]] = {}
+
+
+def part_name(lists: Path, split: Split) -> str:
+    """A split's part: named after the split and the digest of its list."""
+    if lists not in _digests:
+        _digests[lists] = keys.written(lists)
+    return f"{split.key}-{_digests[lists][split.key].digest}"
+
+
+class PayloadPass(beam.PTransform):  # type: ignore[misc]
+    """Split indices to committed parts."""
+
+    def __init__(self, recipe: Recipe, stages: tuple[Stage, ...], plan: Path, work: Path, lists: Path, plan_hash: str):
+        super().__init__()
+        self.recipe, self.stages, self.plan = recipe, stages, plan
+        self.work, self.lists, self.plan_hash = work, lists, plan_hash
+
+    def expand(self, indices: beam.PCollection) -> beam.PCollection:
+        chunks = indices | "read" >> beam.ParDo(ReadSplit(self.recipe, self.plan, self.work, self.lists))
+        for stage in self.stages:
+            chunks = chunks | stage.name >> beam.ParDo(ApplyStage(stage, self.recipe, self.work))
+        return chunks | "commit" >> beam.ParDo(CommitPart(self.recipe, self.work, self.lists, self.plan_hash))
+
+
+def key_reader(recipe: Recipe, plan: Path, work: Path) -> Callable[[int], Iterator[KeyTable]]:
+    """``read_keys`` as the key pass calls it."""
+    return partial(read_keys, plan=plan, work=work, read=recipe.read_keys)

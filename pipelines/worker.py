@@ -1,0 +1,44 @@
+"""Entry of a local worker process: Beam's SDK harness, which dies with its parent and says what it works on.
+
+Started as ``python -P -m pipelines.worker``, so that no module of the user's working directory is imported
+in place of ours.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from pathlib import Path
+
+LOCK = "SLUICE_WORKER_LOCK"
+CLAIMS = "SLUICE_CLAIMS"
+
+
+def claim(what: str) -> None:
+    """Note what this process works on, for the watchdog that names it should the process be killed."""
+    if folder := os.environ.get(CLAIMS):
+        Path(folder, str(os.getpid())).write_text(what)
+
+
+def _die_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(1)
+
+
+def main() -> None:
+    """Run the harness until the runner hangs up."""
+    threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
+    lock = open(os.environ[LOCK], "a")
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    claim("nothing yet")
+    from apache_beam.runners.worker import sdk_worker_main
+
+    sdk_worker_main.main([])
+    Path(os.environ[CLAIMS], str(os.getpid())).unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

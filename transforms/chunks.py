@@ -1,0 +1,145 @@
+"""Chunks: how one travels between machines, and how a stage is applied to one.
+
+A stage is a named pure function from a frame to a frame. To reject rows it adds a column ``reason``
+(null = keep), and may add ``detail``, ``failed`` (every rule that failed) and ``unit`` (row or instance).
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import apache_beam as beam
+import polars as pl
+import pyarrow as pa
+from apache_beam import coders
+
+from schemas.provenance import Chunk, SourceFile, Split, StageCount, Unit
+
+Run = Callable[[pl.DataFrame, Split], pl.DataFrame]
+Reject = Callable[[pl.DataFrame, str], pa.Table]
+
+
+class StageError(Exception):
+    """A stage broke its contract: it lost rows, or gave rows that it should not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A named step. ``version`` goes up whenever the same input gives other rows; it is part of the plan.
+
+    ``turns_rows_into_instances`` marks the one stage whose output rows are not its input rows.
+    """
+
+    name: str
+    version: int
+    run: Run
+    turns_rows_into_instances: bool = False
+
+
+def apply(stage: Stage, chunk: Chunk, reject: Reject) -> Chunk:
+    """Run one stage on a chunk, part kept from rejected rows, and enter both in the ledger.
+
+    Raises:
+        StageError: the stage returned another number of rows than it was given.
+    """
+    began = time.perf_counter()
+    before = pl.DataFrame(chunk.kept)
+    after = stage.run(before, chunk.split)
+    unit: Unit = "instance" if any(count.unit == "instance" for count in chunk.stages) else "row"
+    absent = {"reason": pl.lit(None, pl.String), "unit": pl.lit(unit)}
+    after = after.with_columns(**{name: value for name, value in absent.items() if name not in after.columns})
+    kept = after.filter(pl.col("reason").is_null())
+    lost = after.filter(pl.col("reason").is_not_null())
+    rejected = pa.concat_tables([chunk.rejected, reject(lost, stage.name)])
+    seconds = time.perf_counter() - began
+    if stage.turns_rows_into_instances:
+        counts = _turned(stage, before, after, lost, seconds)
+    else:
+        counts = (StageCount(stage.name, unit, len(before), len(kept), reasons(lost), seconds),)
+    for count in counts:
+        if count.rows_in != count.rows_out + sum(count.rejected.values()):
+            raise StageError(f"stage {stage.name}: {count.rows_in} {count.unit}s in, but {count.rows_out} out and {count.rejected}")
+    left = kept.drop("reason", "detail", "failed", "unit", strict=False).to_arrow()
+    return Chunk(chunk.split, left, rejected, (*chunk.stages, *counts), chunk.source_sha256)
+
+
+def reasons(rejected: pl.DataFrame) -> dict[str, int]:
+    """Rejected rows per reason."""
+    return {reason: n for reason, n in rejected["reason"].value_counts().sort("reason").rows()}
+
+
+def _turned(
+    stage: Stage, before: pl.DataFrame, after: pl.DataFrame, lost: pl.DataFrame, seconds: float
+) -> tuple[StageCount, ...]:
+    """Both ledgers' entries of the stage that turns source rows into instances."""
+    instances = after.filter(pl.col("unit") == "instance")
+    rows, used = before["source_row"].n_unique(), instances["source_row"].n_unique()
+    by_unit = {unit: reasons(lost.filter(pl.col("unit") == unit)) for unit in ("row", "instance")}
+    kept = instances["reason"].null_count()
+    return (
+        StageCount(stage.name, "row", rows, used, by_unit["row"], seconds),
+        StageCount(stage.name, "instance", len(instances), kept, by_unit["instance"], 0.0),
+    )
+
+
+class TableCoder(coders.Coder):  # type: ignore[misc]
+    """Arrow IPC for tables: slices are written without the buffers they were cut from."""
+
+    def encode(self, table: pa.Table) -> bytes:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        return sink.getvalue().to_pybytes()
+
+    def decode(self, data: bytes) -> pa.Table:
+        return pa.ipc.open_stream(data).read_all()
+
+    def estimate_size(self, table: pa.Table) -> int:
+        return int(table.nbytes)
+
+    def is_deterministic(self) -> bool:
+        return True
+
+    def to_type_hint(self) -> type[pa.Table]:
+        return pa.Table
+
+
+class ChunkCoder(coders.Coder):  # type: ignore[misc]
+    """A length-prefixed JSON header, then the kept and the rejected table in Arrow IPC."""
+
+    _tables = TableCoder()
+
+    def encode(self, chunk: Chunk) -> bytes:
+        header = {
+            "split": asdict(chunk.split),
+            "stages": [asdict(s) for s in chunk.stages],
+            "source_sha256": chunk.source_sha256,
+        }
+        parts = [json.dumps(header).encode(), self._tables.encode(chunk.kept), self._tables.encode(chunk.rejected)]
+        return b"".join(struct.pack("<Q", len(part)) + part for part in parts)
+
+    def decode(self, data: bytes) -> Chunk:
+        parts, at = [], 0
+        for _ in range(3):
+            (length,) = struct.unpack_from("<Q", data, at)
+            parts.append(data[at + 8 : at + 8 + length])
+            at += 8 + length
+        header = json.loads(parts[0])
+        split = Split(file=SourceFile(**header["split"].pop("file")), **header["split"])
+        stages = tuple(StageCount(**s) for s in header["stages"])
+        kept, rejected = (self._tables.decode(part) for part in parts[1:])
+        return Chunk(split, kept, rejected, stages, header["source_sha256"])
+
+    def estimate_size(self, chunk: Chunk) -> int:
+        return int(chunk.kept.nbytes + chunk.rejected.nbytes)
+
+    def is_deterministic(self) -> bool:
+        return True
+
+
+coders.registry.register_coder(pa.Table, TableCoder)
+coders.registry.register_coder(Chunk, ChunkCoder)

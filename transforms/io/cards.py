@@ -1,0 +1,472 @@
+"""The dataset card and the Croissant metadata of a snapshot.
+
+The card's front matter is what ``datasets.load_dataset`` reads: which files make which subset, and the exact
+type of every column. Croissant says the same to search engines and other loaders, with a checksum per file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any, Final
+
+import pyarrow as pa
+import yaml
+from markupsafe import Markup, escape
+
+from schemas.feedback import INSTANCE_OUTCOMES, KEPT, LABELS, LEVELS, PAPER_LEVEL_SHARES, REJECTED, ROW_OUTCOMES
+from transforms.io.reports import percent, spelled, templates
+
+PAPER_URL: Final = "https://arxiv.org/abs/2602.08829"
+
+PAPER_BIBTEX: Final = """\
+@misc{peng2026wildreward,
+  title         = {WildReward: Learning Reward Models from In-the-Wild Human Interactions},
+  author        = {Peng, Hao and Qi, Yunjia and Wang, Xiaozhi and Yao, Zijun and Hou, Lei and Li, Juanzi},
+  year          = {2026},
+  eprint        = {2602.08829},
+  archivePrefix = {arXiv},
+  url           = {https://arxiv.org/abs/2602.08829}
+}
+"""
+
+COLUMNS: Final = {
+    "record_id": "hash of `source_uri`, `source_row` and the instance's ordinal in that row; names the row for ever",
+    "instance_id": "conversation and turn, as WildFB writes them",
+    "conversation_id": "the conversation's id in the source",
+    "turn_index": "turn of the scored response, from 0",
+    "n_turns": "turns in the whole conversation",
+    "user_id": "keyed hash of the source's user; groups one user's rows, names nobody",
+    "model": "the model that wrote the response",
+    "language": "language of the conversation, ISO 639-1",
+    "feedback_language": "language of the feedback message, ISO 639-1",
+    "timestamp": "time of the conversation, UTC",
+    "history": "the messages before the query",
+    "query": "the user's message that the response answers",
+    "response": "the assistant's message that is scored",
+    "feedback": "the user's next message: what the label rests on",
+    "label": "the published label, 1 (worst) to 4 (best)",
+    "level": "the level, 1 to 5, after mining and refusal validation",
+    "judge": "what the judge said of the feedback, and by which rule or model",
+    "mining": "whether a later turn lent this one its level (implicit feedback)",
+    "refusal": "whether the response looks like a refusal, and the verdict on it",
+    "history_turns": "turns before the query",
+    "query_length": "words of the query (Chinese: characters)",
+    "response_length": "words of the response (Chinese: characters)",
+    "flags": "what the source itself says of the exchange",
+    "subset": "train or test",
+    "source_uri": "source file, relative to the source root",
+    "source_row": "row in that file (Parquet: index; lines: byte offset in the decompressed stream)",
+    "journal_keys": "keys of the stored model answers that decided the row",
+    "unit": "what was rejected: a source `row` or an `instance`",
+    "stage": "the stage that rejected it",
+    "reason": "the rule that decided",
+    "failed": "every rule of that stage that failed",
+    "detail": "more on the reason: the parser's message, the matched word",
+    "duplicate_of": "`record_id` of the first occurrence",
+    "personal_data": "kinds of personal data found",
+    "excerpt": "start of the feedback message; absent where personal data or toxicity was the reason",
+}
+"""What each column of a kept or rejected row holds."""
+
+_LICENSE_URLS: Final = {
+    "odc-by": "https://opendatacommons.org/licenses/by/1-0/",
+    "mit": "https://opensource.org/license/mit",
+    "apache-2.0": "https://www.apache.org/licenses/LICENSE-2.0",
+    "cc0-1.0": "https://creativecommons.org/publicdomain/zero/1.0/",
+    "cc-by-4.0": "https://creativecommons.org/licenses/by/4.0/",
+}
+
+_MAX_SOURCES: Final = 200
+
+
+def render_card(manifest: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+    """Render README.md: front matter for the hub and its loader, then what a reader must know."""
+    counts = manifest.get("counts") or {}
+    plan = manifest.get("plan") or {}
+    sources = list(manifest.get("sources") or [])
+    shards = list(manifest.get("shards") or [])
+    subsets = {name: _rows(shards, "data", name) for name in _subset_names(shards)}
+    environment = templates().overlay()
+    environment.filters.update(md=_markdown, code=_code, cell=_cell)
+    template = environment.get_template("card.md.j2")
+    return template.render(
+        front_matter=Markup(_front_matter(manifest, shards)),
+        title=_title(manifest),
+        dataset=manifest.get("dataset") or {},
+        plan=plan,
+        run=run,
+        counts=counts,
+        stages=list(_stages(counts)),
+        labels=list(_label_rows(counts)),
+        label_subsets=list(counts.get("labels") or {}),
+        levels=list(_level_rows(counts)),
+        subsets=subsets,
+        columns=[(f.name, _type_name(f.type), COLUMNS.get(f.name, "")) for f in KEPT],
+        rejected_columns=[(f.name, _type_name(f.type), COLUMNS.get(f.name, "")) for f in REJECTED],
+        has_rejected=any(s.get("kind") == "rejected" for s in shards),
+        sources=sources[:_MAX_SOURCES],
+        sources_left=max(0, len(sources) - _MAX_SOURCES),
+        sources_failed=[s for s in sources if s.get("error")],
+        subset_by=_find(plan.get("settings"), "subset_by") or _find(plan.get("settings"), "by"),
+        wildchat=any(s.get("format") == "wildchat" for s in sources),
+        bibtex=Markup(PAPER_BIBTEX),
+        paper=Markup(PAPER_URL),
+    )
+
+
+# -- front matter ------------------------------------------------------------------------------------------
+
+
+def _front_matter(manifest: Mapping[str, Any], shards: list[Mapping[str, Any]]) -> str:
+    dataset = manifest.get("dataset") or {}
+    kept = sum(_rows(shards, "data", name) for name in _subset_names(shards))
+    head: dict[str, Any] = {
+        "license": str(dataset.get("license") or "other"),
+        "language": _languages(manifest),
+        "pretty_name": _title(manifest),
+        "task_categories": ["text-classification"],
+        "size_categories": [_size_category(kept)],
+        "tags": ["reward-model", "user-feedback", "preference", "croissant", "sluice"],
+    }
+    if any(s.get("format") == "wildchat" for s in manifest.get("sources") or []):
+        head["source_datasets"] = ["extended|allenai/WildChat-4.8M"]
+    configs, infos = [], []
+    subsets = _subset_names(shards)
+    if subsets:
+        configs.append(
+            {
+                "config_name": "default",
+                "default": True,
+                "data_files": [{"split": name, "path": f"data/{name}-*.parquet"} for name in subsets],
+            }
+        )
+        infos.append(
+            _info(
+                "default",
+                KEPT,
+                {
+                    name: [s for s in shards if s.get("kind") == "data" and s.get("subset") == name]
+                    for name in subsets
+                },
+            )
+        )
+    rejected = [s for s in shards if s.get("kind") == "rejected"]
+    if rejected:
+        configs.append(
+            {
+                "config_name": "rejected",
+                "data_files": [{"split": "rejected", "path": "rejected/rejected-*.parquet"}],
+            }
+        )
+        infos.append(_info("rejected", REJECTED, {"rejected": rejected}))
+    if configs:
+        head["configs"] = configs
+        head["dataset_info"] = infos
+    text: str = yaml.safe_dump(_spelled(head), sort_keys=False, allow_unicode=True, width=100)
+    return text
+
+
+def _info(name: str, schema: pa.Schema, subsets: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, Any]:
+    size = sum(_total(shards, "bytes") for shards in subsets.values())
+    return {
+        "config_name": name,
+        "features": [_feature(f) for f in schema],
+        "splits": [
+            {"name": subset, "num_bytes": _total(shards, "bytes"), "num_examples": _total(shards, "rows")}
+            for subset, shards in subsets.items()
+        ],
+        "download_size": size,
+        "dataset_size": size,
+    }
+
+
+def _feature(column: pa.Field) -> dict[str, Any]:
+    """A column as the hub's loader writes its features."""
+    kind = column.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        inner = kind.value_type
+        if pa.types.is_struct(inner):
+            return {"name": column.name, "list": [_feature(f) for f in inner.fields]}
+        return {"name": column.name, "list": _dtype(inner)}
+    if pa.types.is_struct(kind):
+        return {"name": column.name, "struct": [_feature(f) for f in kind.fields]}
+    return {"name": column.name, "dtype": _dtype(kind)}
+
+
+def _dtype(kind: pa.DataType) -> str:
+    return {"float": "float32", "double": "float64", "halffloat": "float16"}.get(str(kind), str(kind))
+
+
+def _type_name(kind: pa.DataType) -> str:
+    """A type for people: string, list of {role, content}, {applied, ...}."""
+    if pa.types.is_list(kind):
+        return f"list of {_type_name(kind.value_type)}"
+    if pa.types.is_struct(kind):
+        return "{" + ", ".join(f.name for f in kind.fields) + "}"
+    return _dtype(kind)
+
+
+def _size_category(rows: int) -> str:
+    bounds = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")
+    if rows < 1000:
+        return "n<1K"
+    for exponent, (low, high) in enumerate(pairwise(bounds), start=4):
+        if rows < 10**exponent:
+            return f"{low}<n<{high}"
+    return "n>1T"
+
+
+def _languages(manifest: Mapping[str, Any]) -> list[str]:
+    """The languages in the settings, wherever they stand; those of the paper otherwise."""
+    found = _find((manifest.get("plan") or {}).get("settings"), "languages")
+    codes = (
+        [str(code) for code in found if re.fullmatch(r"[a-z]{2,3}", str(code))] if isinstance(found, list) else []
+    )
+    return codes or ["en", "zh"]
+
+
+def _find(value: Any, key: str) -> Any:
+    if not isinstance(value, Mapping):
+        return None
+    if value.get(key):
+        return value[key]
+    return next((found for inner in value.values() if (found := _find(inner, key))), None)
+
+
+# -- the body ----------------------------------------------------------------------------------------------
+
+
+def _title(manifest: Mapping[str, Any]) -> str:
+    dataset = manifest.get("dataset") or {}
+    return str(dataset.get("title") or dataset.get("name") or "Untitled dataset")
+
+
+def _subset_names(shards: list[Mapping[str, Any]]) -> list[str]:
+    names = {str(s["subset"]) for s in shards if s.get("kind") == "data" and s.get("subset")}
+    order = {"train": 0, "validation": 1, "test": 2}
+    return sorted(names, key=lambda name: (order.get(name, 3), name))
+
+
+def _rows(shards: list[Mapping[str, Any]], kind: str, subset: str) -> int:
+    return _total([s for s in shards if s.get("kind") == kind and s.get("subset") == subset], "rows")
+
+
+def _total(shards: list[Mapping[str, Any]], key: str) -> int:
+    return sum(int(s.get(key) or 0) for s in shards)
+
+
+def _stages(counts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    meanings = {"row": ROW_OUTCOMES}
+    for stage in counts.get("stages") or []:
+        known = meanings.get(str(stage.get("unit")), INSTANCE_OUTCOMES)
+        rejected = sorted((stage.get("rejected") or {}).items(), key=lambda item: (-int(item[1] or 0), item[0]))
+        yield {
+            "name": stage.get("stage") or "?",
+            "unit": stage.get("unit") or "instance",
+            "in": int(stage.get("in") or 0),
+            "out": int(stage.get("out") or 0),
+            "reasons": [(name, int(n), known.get(name, "")) for name, n in rejected if n],
+        }
+
+
+def _label_rows(counts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    labels = counts.get("labels") or {}
+    total = sum(int(n or 0) for subset in labels.values() for n in subset.values())
+    for level, label in LABELS.items():
+        per_subset = [int(subset.get(str(label)) or 0) for subset in labels.values()]
+        share = sum(per_subset) / total if total else 0.0
+        yield {"label": label, "name": LEVELS[level], "counts": per_subset, "share": percent(share)}
+
+
+def _level_rows(counts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    levels = counts.get("levels") or {}
+    total = sum(int(n or 0) for n in levels.values())
+    for level, name in LEVELS.items():
+        n = int(levels.get(str(level)) or 0)
+        yield {
+            "level": level,
+            "name": name,
+            "label": LABELS.get(level, "–"),
+            "count": n,
+            "share": percent(n / total if total else 0.0),
+            "paper": f"{100 * PAPER_LEVEL_SHARES[level]:.0f}%",
+        }
+
+
+def _spelled(value: Any) -> Any:
+    """Put every string of a document on one line, control characters spelled out."""
+    if isinstance(value, Mapping):
+        return {key: _spelled(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_spelled(inner) for inner in value]
+    return " ".join(spelled(value).split()) if isinstance(value, str) else value
+
+
+def _markdown(value: Any) -> Markup:
+    """Plain text as one Markdown line: no markup of any kind survives."""
+    text = " ".join(spelled(str(value if value is not None else "")).split())
+    text = re.sub(r"([\\`*_\[\]{}|~$])", r"\\\1", text)
+    text = re.sub(r"^([#+>=-])", r"\\\1", str(escape(text)))
+    return Markup(re.sub(r"^(\d+)([.)])", r"\1\\\2", text))
+
+
+def _code(value: Any) -> Markup:
+    """A code span that its content cannot leave, in a table cell too."""
+    text = " ".join(spelled(str(value if value is not None else "")).split())
+    if "`" in text or "|" in text:
+        return (
+            Markup("<code>")
+            + Markup(re.sub(r"([`*_\[\]~\\$|])", lambda m: f"&#{ord(m[0])};", str(escape(text))))
+            + Markup("</code>")
+        )
+    return Markup(f"`{text}`") if text else Markup("")
+
+
+def _cell(value: Any) -> Markup:
+    """Our own Markdown in a table cell."""
+    return Markup(str(value).replace("|", "\\|"))
+
+
+# -- Croissant ---------------------------------------------------------------------------------------------
+
+
+def croissant(manifest: Mapping[str, Any], published: str | None = None) -> dict[str, Any]:
+    """Describe the snapshot in Croissant 1.0: every shard with its checksum, every column with its type.
+
+    ``published`` is an ISO time. The result is JSON, to be stored beside ``data/``, where its paths start.
+    """
+    import mlcroissant as mlc  # here, because it takes a second to import
+
+    dataset = manifest.get("dataset") or {}
+    shards = list(manifest.get("shards") or [])
+    context = mlc.Context(conforms_to="http://mlcommons.org/croissant/1.0")
+    distribution: list[Any] = [
+        mlc.FileObject(
+            ctx=context,
+            id=str(shard["path"]),
+            name=str(shard["path"]),
+            content_url=str(shard["path"]),
+            content_size=f"{int(shard.get('bytes') or 0)} B",
+            encoding_formats=[_PARQUET],
+            sha256=str(shard["sha256"]),
+        )
+        for shard in shards
+    ]
+    record_sets = []
+    for kind, name, schema, description in (
+        (
+            "data",
+            "kept",
+            KEPT,
+            "Responses scored by the user's next message; the column subset tells train from test.",
+        ),
+        ("rejected", "rejected", REJECTED, "Source rows and instances that were not kept, and why."),
+    ):
+        paths = [str(s["path"]) for s in shards if s.get("kind") == kind]
+        if not paths:
+            continue
+        files = f"{name}-files"
+        distribution.append(
+            mlc.FileSet(
+                ctx=context,
+                id=files,
+                name=files,
+                description=f"The shards of the record set {name}.",
+                encoding_formats=[_PARQUET],
+                includes=sorted({re.sub(r"\d+-of-\d+", "*", path) for path in paths}),
+            )
+        )
+        record_sets.append(
+            mlc.RecordSet(
+                ctx=context,
+                id=name,
+                name=name,
+                description=description,
+                key=f"{name}/record_id",
+                fields=[_field(mlc, context, column, name, files) for column in schema],
+            )
+        )
+    license_id = str(dataset.get("license") or "")
+    metadata = mlc.Metadata(
+        ctx=context,
+        name=spelled(str(dataset.get("name") or _title(manifest))),
+        description=spelled(str(dataset.get("description") or _title(manifest))),
+        license=[_LICENSE_URLS.get(license_id, license_id)] if license_id else None,
+        url=dataset.get("url"),
+        date_published=published,
+        version=f"{int(manifest.get('schema_version') or 1)}.0.0",
+        cite_as=PAPER_BIBTEX,
+        in_language=_languages(manifest),
+        keywords=["reward model", "user feedback", "conversations"],
+        distribution=distribution,
+        record_sets=record_sets,
+        data_collection_type=["Secondary data analysis"],
+        data_annotation_protocol=[
+            "The user's next message is judged on five levels; levels 1, 2, 4 and 5 become labels 1 to 4."
+        ],
+        machine_annotation_tools=[
+            spelled(f"{m.get('role', 'model')}: {m.get('name', '')}")
+            for m in (manifest.get("plan") or {}).get("models") or []
+        ],
+        personal_sensitive_information=[
+            "Users are keyed hashes. Messages with detected personal data are rejected; detection is not complete."
+        ],
+        data_limitations=[
+            "Labels are inferred from conversation, not given by annotators.",
+            "Only English and Chinese rules exist unless a model judges.",
+        ],
+    )
+    result: dict[str, Any] = metadata.to_json()
+    return result
+
+
+_PARQUET: Final = "application/x-parquet"
+
+
+def _field(
+    mlc: Any, context: Any, column: pa.Field, parent: str, files: str, path: str = "", top: str = ""
+) -> Any:
+    """A column as a Croissant field. A struct's fields are read out of their column by a JSON path."""
+    name = f"{parent}/{column.name}"
+    top = top or column.name
+    kind, repeated = column.type, False
+    if pa.types.is_list(kind):
+        kind, repeated = kind.value_type, True
+    if pa.types.is_struct(kind):
+        return mlc.Field(
+            ctx=context,
+            id=name,
+            name=name,
+            description=COLUMNS.get(column.name),
+            repeated=repeated or None,
+            sub_fields=[
+                _field(mlc, context, inner, name, files, f"{path}{inner.name}", top) for inner in kind.fields
+            ],
+        )
+    transforms = [mlc.Transform(ctx=context, json_path=path)] if path else []
+    return mlc.Field(
+        ctx=context,
+        id=name,
+        name=name,
+        description=None if path else COLUMNS.get(column.name),
+        data_types=[_croissant_type(mlc, kind)],
+        repeated=repeated or None,
+        source=mlc.Source(
+            ctx=context, file_set=files, extract=mlc.Extract(ctx=context, column=top), transforms=transforms
+        ),
+    )
+
+
+def _croissant_type(mlc: Any, kind: pa.DataType) -> Any:
+    types = mlc.DataType
+    if pa.types.is_boolean(kind):
+        return types.BOOL
+    if pa.types.is_integer(kind):
+        return types.INTEGER
+    if pa.types.is_floating(kind):
+        return types.FLOAT
+    if pa.types.is_timestamp(kind):
+        return types.DATETIME
+    return types.TEXT

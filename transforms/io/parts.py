@@ -1,0 +1,100 @@
+"""Parts and receipts: a finished split's files, and the record that commits them.
+
+Layout under a plan's work area: ``parts/<part>/{kept,rejected}.arrow`` and ``receipts/<part>.json``. A part is
+named after its split and the digest of its list from the key pass, so that it never changes once written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from schemas.provenance import Chunk, Receipt, StageCount
+from transforms.io import files
+
+
+class PartError(Exception):
+    """A part does not hold what its receipt says."""
+
+
+def commit(
+    work: Path, part: str, plan: str, chunk: Chunk, kept: pa.Table, tallies: dict[str, dict[str, int]], seconds: float
+) -> Receipt:
+    """Write a split's part, then its receipt."""
+    sizes: dict[str, dict[str, str | int]] = {}
+    for name, table in (("kept", kept), ("rejected", chunk.rejected)):
+        path = work / "parts" / part / f"{name}.arrow"
+        files.write_arrow(path, table)
+        sizes[name] = {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
+    receipt = Receipt(
+        part=part,
+        split=chunk.split.key,
+        plan=plan,
+        kept=kept.num_rows,
+        rejected=chunk.rejected.num_rows,
+        stages=chunk.stages,
+        tallies=tallies,
+        files=sizes,
+        seconds=round(seconds, 3),
+        source_sha256=chunk.source_sha256,
+    )
+    files.write_bytes(receipt_path(work, part), json.dumps(asdict(receipt)).encode())
+    return receipt
+
+
+def receipt_path(work: Path, part: str) -> Path:
+    """Where a part's receipt is."""
+    return work / "receipts" / f"{part}.json"
+
+
+def read_receipt(path: Path) -> Receipt:
+    """Load a receipt."""
+    fields = json.loads(path.read_bytes())
+    return Receipt(**{**fields, "stages": tuple(StageCount(**s) for s in fields["stages"])})
+
+
+def receipts(work: Path) -> set[str]:
+    """Names of all parts with a receipt."""
+    folder = work / "receipts"
+    if not folder.exists():
+        return set()
+    return {e.name.removesuffix(".json") for e in os.scandir(folder) if not e.name.startswith(".")}
+
+
+def load(work: Path, receipt: Receipt, name: str) -> pa.Table:
+    """Read the kept or rejected rows of a part.
+
+    Raises:
+        PartError: the file is gone or differs from its receipt, which is removed so that the split is
+            computed again by the next run.
+    """
+    path = work / "parts" / receipt.part / f"{name}.arrow"
+    if not path.exists() or files.sha256(path) != receipt.files[name]["sha256"]:
+        receipt_path(work, receipt.part).unlink(missing_ok=True)
+        raise PartError(f"{path}: differs from its receipt; run the same command again to compute it anew")
+    return files.read_arrow(path)
+
+
+def tally(kept: pa.Table, rejected: pa.Table, columns: dict[str, tuple[str, ...]]) -> dict[str, dict[str, int]]:
+    """Count values of columns worth reporting; a column named with ``.`` is a struct's field."""
+    counts: dict[str, dict[str, int]] = {}
+    for name, path in columns.items():
+        frames = [pl.DataFrame(t.select([c for c in _roots(path) if c in t.column_names])) for t in (kept, rejected)]
+        values = [_values(frame, path) for frame in frames if set(_roots(path)) <= set(frame.columns)]
+        joined = pl.concat(values).drop_nulls() if values else pl.Series([], dtype=pl.String)
+        counts[name] = {str(v): n for v, n in joined.value_counts().sort(joined.name).rows()}
+    return counts
+
+
+def _roots(path: tuple[str, ...]) -> list[str]:
+    return [name.split(".")[0] for name in path]
+
+
+def _values(frame: pl.DataFrame, path: tuple[str, ...]) -> pl.Series:
+    columns = [pl.col(n.split(".")[0]).struct.field(n.split(".")[1]) if "." in n else pl.col(n) for n in path]
+    return frame.select(pl.concat_str(columns, separator="/").alias("value")).to_series()

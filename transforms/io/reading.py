@@ -1,0 +1,440 @@
+"""Reading one split: Parquet rows or JSON lines, as Arrow, with every broken line accounted for."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO, Final, Protocol
+
+import fsspec
+import orjson
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+from schemas.provenance import SourceFile, Split
+from transforms.io import sources
+from transforms.io.sources import SourceError
+from transforms.io.splits import SPLIT_BYTES
+
+MAX_LINE_BYTES: Final = 16 * 1024 * 1024
+_BLOCK_BYTES: Final = 4 * 1024 * 1024
+_BATCH_ROWS: Final = 2048
+
+BROKEN: Final = pa.schema([("source_row", pa.int64()), ("reason", pa.string()), ("detail", pa.string())])
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a split holds: ``rows`` in the requested schema plus ``source_row``, and ``broken`` rows.
+
+    ``broken`` has ``source_row``, ``reason`` and ``detail``. ``end`` says that the stream ends here.
+    """
+
+    split: Split
+    rows: pa.Table
+    broken: pa.Table
+    end: bool
+
+
+Prepare = Callable[[dict[str, Any]], list[dict[str, Any]]]
+
+
+class _Raw(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+def read(
+    split: Split,
+    schema: pa.Schema,
+    prepare: Prepare,
+    options: Mapping[str, Any],
+    max_line_bytes: int = MAX_LINE_BYTES,
+    rowwise: bool = False,
+) -> Iterator[Reading]:
+    """Read a split, and after an open one (``stop`` None) every split to the end of its stream.
+
+    ``schema`` names the source columns wanted, nested fields included; absent ones are read as null.
+    ``prepare`` turns a JSON object into the objects to store (a message tree into its threads); with
+    ``rowwise`` it is also applied to the rows of a Parquet file, all columns read.
+
+    Raises:
+        SourceError: the file vanished, changed since it was planned, or is not what its name says.
+    """
+    try:
+        _expect_unchanged(split.file, options)
+        if split.file.container == "parquet":
+            yield _read_parquet(split, schema, options, prepare if rowwise else None)
+        else:
+            yield from _read_lines(split, schema, prepare, options, max_line_bytes)
+        _expect_unchanged(split.file, options)
+    except (OSError, pa.ArrowException) as error:
+        raise SourceError(f"{split}: {str(error).splitlines()[0]}") from error
+
+
+def sha256(file: SourceFile, options: Mapping[str, Any]) -> str:
+    """SHA-256 of a whole source file as stored, in hexadecimal."""
+    with fsspec.open(file.uri, "rb", **options) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _expect_unchanged(file: SourceFile, options: Mapping[str, Any]) -> None:
+    if sources.current_fingerprint(file.uri, options) != file.fingerprint:
+        raise SourceError(f"{file.relative_uri}: changed since it was planned; run the same command again")
+
+
+def _open(file: SourceFile, options: Mapping[str, Any]) -> BinaryIO:
+    fs, path = fsspec.core.url_to_fs(file.uri, **options)
+    if isinstance(fs, LocalFileSystem):
+        return open(path, "rb")
+    if file.size <= SPLIT_BYTES:
+        return io.BytesIO(fs.cat_file(path))
+    stream: BinaryIO = fs.open(path, "rb")
+    return stream
+
+
+def _read_parquet(
+    split: Split, schema: pa.Schema, options: Mapping[str, Any], prepare: Prepare | None
+) -> Reading:
+    stop = split.start if split.stop is None else split.stop
+    with _open(split.file, options) as stream:
+        parquet = pq.ParquetFile(stream)
+        groups, first = _groups(parquet.metadata, split.start, stop)
+        columns = None if prepare else _leaves(parquet.schema_arrow, schema)
+        batches, at = [], first
+        for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=groups, columns=columns, use_threads=False):
+            low, high = max(split.start - at, 0), min(stop - at, batch.num_rows)
+            if low < high:
+                batches.append(batch.slice(low, high - low))
+            at += batch.num_rows
+            if at >= stop:
+                break
+        stored = parquet.schema_arrow
+    wanted = pa.schema([stored.field(name) for name in schema.names if name in stored.names])
+    table = pa.Table.from_batches(batches) if batches else wanted.empty_table()
+    if prepare:
+        objects: list[dict[str, Any]] = []
+        failed: list[tuple[int, str, str]] = []
+        for at, item in enumerate(table.to_pylist(), split.start):
+            _prepare(item, at, prepare, objects, failed)
+        return Reading(split, _to_table(objects, _as_stored(schema), schema, failed), _broken(sorted(failed)), end=True)
+    rows = conform(table, schema).append_column(
+        "source_row", pa.array(range(split.start, split.start + table.num_rows), pa.int64())
+    )
+    try:
+        rows.validate(full=True)
+    except pa.ArrowInvalid:
+        rows, broken = _without_invalid_text(rows)
+        return Reading(split, rows, broken, end=True)
+    return Reading(split, rows, BROKEN.empty_table(), end=True)
+
+
+def _groups(footer: pq.FileMetaData, start: int, stop: int) -> tuple[list[int], int]:
+    """Row groups that hold rows start to stop, and the index of the first row among them."""
+    groups, first, at = [], 0, 0
+    for index in range(footer.num_row_groups):
+        rows = footer.row_group(index).num_rows
+        if at < stop and at + rows > start:
+            if not groups:
+                first = at
+            groups.append(index)
+        at += rows
+    return groups, first
+
+
+def _leaves(stored: pa.Schema, wanted: pa.Schema) -> list[str]:
+    """Parquet column paths of the wanted fields that are stored, so that no other column is decoded."""
+
+    def walk(path: str, have: pa.DataType, want: pa.DataType) -> Iterator[str]:
+        if pa.types.is_list(have) or pa.types.is_large_list(have):
+            if _is_list(want):
+                yield from walk(f"{path}.list.{have.value_field.name}", have.value_type, want.value_type)
+            else:
+                yield path
+        elif pa.types.is_struct(have) and pa.types.is_struct(want):
+            for field in want:
+                at = have.get_field_index(field.name)
+                if at >= 0:
+                    yield from walk(f"{path}.{field.name}", have.field(at).type, field.type)
+        else:
+            yield path
+
+    return [p for f in wanted if f.name in stored.names for p in walk(f.name, stored.field(f.name).type, f.type)]
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Give a table exactly the columns of ``schema``: missing ones null, others cast, extra ones dropped.
+
+    Raises:
+        SourceError: a column has a type that cannot be cast, named with both types.
+    """
+    columns = []
+    for field in schema:
+        if field.name not in table.column_names:
+            columns.append(pa.nulls(table.num_rows, field.type))
+            continue
+        column = table[field.name]
+        try:
+            columns.append(pa.chunked_array([_conform(c, field.type) for c in column.chunks], field.type))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+            raise SourceError(f"column {field.name}: expected {field.type}, found {column.type}") from error
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _conform(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    if _is_list(kind) and _is_list(array.type):
+        offsets = array.offsets.cast(pa.int64())
+        values = _conform(array.values, kind.value_type)
+        mask = array.is_null() if array.null_count else None
+        return pa.LargeListArray.from_arrays(offsets, values, type=kind, mask=mask)
+    if pa.types.is_struct(kind) and pa.types.is_struct(array.type):
+        names = [field.name for field in array.type]
+        children = [
+            _conform(array.field(f.name), f.type) if f.name in names else pa.nulls(len(array), f.type) for f in kind
+        ]
+        mask = array.is_null() if array.null_count else None
+        return pa.StructArray.from_arrays(children, fields=list(kind), mask=mask)
+    if pa.types.is_timestamp(kind) and pa.types.is_string(array.type) | pa.types.is_large_string(array.type):
+        return _parse_times(array, kind)
+    if pa.types.is_null(array.type):
+        return pa.nulls(len(array), kind)
+    return array.cast(kind)
+
+
+def _parse_times(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """ISO 8601 texts, with or without zone, to UTC; null where unparsable."""
+    texts = pl.Series(array).str.replace(" ", "T").str.replace(r"(Z|\+00:?00| ?UTC)$", "")
+    frame = pl.DataFrame({"text": texts}).select(
+        pl.coalesce(
+            pl.col("text").str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False),
+            pl.col("text").str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", strict=False).dt.replace_time_zone(None),
+        ).dt.replace_time_zone("UTC")
+    )
+    return frame.to_series().to_arrow().cast(kind)
+
+
+def _without_invalid_text(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Part rows whose text is not UTF-8 (Parquet does not check) from the others, one row at a time."""
+    good, bad = [], []
+    for index in range(rows.num_rows):
+        row = rows.slice(index, 1).combine_chunks()
+        try:
+            row.validate(full=True)
+            good.append(index)
+        except pa.ArrowInvalid as error:
+            bad.append((row["source_row"][0].as_py(), "invalid_utf8", str(error).splitlines()[0][:200]))
+    return rows.take(good), _broken(bad)
+
+
+def _broken(rows: list[tuple[int, str, str]]) -> pa.Table:
+    return pa.Table.from_pylist([dict(zip(BROKEN.names, row, strict=True)) for row in rows], schema=BROKEN)
+
+
+class _Window:
+    """A sliding view of a decompressed stream: forward only, holding the bytes from ``start`` on."""
+
+    def __init__(self, raw: _Raw, start: int) -> None:
+        self.raw, self.start, self.data, self.ended = raw, start, bytearray(), False
+
+    @property
+    def stop(self) -> int:
+        return self.start + len(self.data)
+
+    def fill(self, upto: int) -> None:
+        while self.stop < upto and not self.ended:
+            block = self.raw.read(_BLOCK_BYTES)
+            self.ended = not block
+            self.data += block
+
+    def discard(self, upto: int) -> None:
+        while self.stop < upto and not self.ended:
+            self.start, self.data = self.stop, bytearray()
+            self.fill(self.start + 1)
+        cut = min(upto, self.stop) - self.start
+        if cut > 0:
+            del self.data[:cut]
+            self.start += cut
+
+
+_windows: dict[str, _Window] = {}
+"""The compressed stream this process reads, kept open between the splits of one file."""
+
+
+def _window(file: SourceFile, start: int, options: Mapping[str, Any]) -> _Window:
+    if file.container == "jsonl":
+        stream = _open(file, options)
+        stream.seek(start)
+        return _Window(stream, start)
+    held = _windows.pop(file.key, None)
+    if held is None or held.start > start:
+        _windows.clear()
+        codec = sources.codec_of(file.container)
+        held = _Window(pa.CompressedInputStream(pa.PythonFile(_open(file, options), "r"), codec), 0)
+    held.discard(start)
+    return held
+
+
+def _read_lines(
+    split: Split, schema: pa.Schema, prepare: Prepare, options: Mapping[str, Any], max_line_bytes: int
+) -> Iterator[Reading]:
+    window = _window(split.file, max(0, split.start - 1), options)
+    piece = split if split.stop is not None else replace(split, stop=split.start + SPLIT_BYTES)
+    while True:
+        begin, text, too_long = _lines(window, piece, max_line_bytes)
+        rows, broken = _parse(text, begin, schema, prepare, max_line_bytes)
+        if too_long is not None:
+            detail = f"longer than {max_line_bytes} bytes"
+            broken = pa.concat_tables([broken, _broken([(too_long, "line_too_long", detail)])])
+        assert piece.stop is not None
+        window.fill(piece.stop + 1)
+        end = window.ended and window.stop <= piece.stop
+        yield Reading(piece, rows, broken, end)
+        if end or split.stop is not None:
+            break
+        piece = replace(piece, ordinal=piece.ordinal + 1, start=piece.stop, stop=piece.stop + SPLIT_BYTES)
+    if split.file.container != "jsonl":
+        _windows[split.file.key] = window
+
+
+def _lines(window: _Window, piece: Split, max_line_bytes: int) -> tuple[int, bytes, int | None]:
+    """The lines that start within a piece: their offset, their bytes, and where an over-long last one starts."""
+    assert piece.stop is not None
+    window.discard(max(0, piece.start - 1))
+    window.fill(piece.stop)
+    origin, data = window.start, window.data
+    begin = 0
+    if piece.start > 0:
+        newline = data.find(b"\n", 0, piece.stop - origin)
+        if newline < 0:
+            return piece.stop, b"", None
+        begin = newline + 1
+    if origin + begin >= min(piece.stop, window.stop):
+        return piece.stop, b"", None
+    search = max(piece.stop - 1 - origin, begin)
+    last_start = data.rfind(b"\n", begin, search) + 1 or begin
+    while True:
+        newline = data.find(b"\n", search)
+        if newline >= 0 and newline - last_start <= max_line_bytes:
+            return origin + begin, bytes(data[begin : newline + 1]), None
+        if newline >= 0 or len(data) - last_start > max_line_bytes:
+            return origin + begin, bytes(data[begin:last_start]), origin + last_start
+        if window.ended:
+            return origin + begin, bytes(data[begin:]), None
+        search = len(data)
+        window.fill(window.stop + 1)
+
+
+def _parse(
+    text: bytes, begin: int, schema: pa.Schema, prepare: Prepare, max_line_bytes: int
+) -> tuple[pa.Table, pa.Table]:
+    """JSON lines to Arrow. One error spoils one line: this row loop is what that costs."""
+    stored = _as_stored(schema)
+    tables: list[pa.Table] = []
+    broken: list[tuple[int, str, str]] = []
+    objects: list[dict[str, Any]] = []
+    held, offset = 0, begin
+
+    def flush() -> None:
+        if objects:
+            tables.append(_to_table(objects, stored, schema, broken))
+            objects.clear()
+
+    for line in text.split(b"\n"):
+        at, offset = offset, offset + len(line) + 1
+        if not line or line.isspace():
+            continue
+        if len(line) > max_line_bytes:
+            broken.append((at, "line_too_long", f"longer than {max_line_bytes} bytes"))
+            continue
+        try:
+            value = orjson.loads(line)
+            if not isinstance(value, dict):
+                raise orjson.JSONDecodeError(f"expected an object, found {type(value).__name__}", "", 0)
+        except orjson.JSONDecodeError as error:
+            broken.append((at, _text_or_json(line), str(error)[:200]))
+            continue
+        _prepare(value, at, prepare, objects, broken)
+        held += len(line)
+        if held > _BLOCK_BYTES:
+            flush()
+            held = 0
+    flush()
+    wanted = schema.append(pa.field("source_row", pa.int64()))
+    return pa.concat_tables(tables) if tables else wanted.empty_table(), _broken(sorted(broken))
+
+
+def _prepare(
+    item: dict[str, Any],
+    at: int,
+    prepare: Prepare,
+    objects: list[dict[str, Any]],
+    broken: list[tuple[int, str, str]],
+) -> None:
+    try:
+        objects += [{**found, "source_row": at} for found in prepare(item)]
+    except Exception as error:  # a user's reader may raise anything
+        broken.append((at, "schema_mismatch", f"{type(error).__name__}: {error}"[:200]))
+
+
+def _text_or_json(line: bytes) -> str:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return "invalid_utf8"
+    return "invalid_json"
+
+
+def _to_table(
+    objects: list[dict[str, Any]], stored: pa.Schema, schema: pa.Schema, broken: list[tuple[int, str, str]]
+) -> pa.Table:
+    try:
+        table = pa.Table.from_pylist(objects, schema=stored)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        good = []
+        for item in objects:
+            try:
+                pa.Table.from_pylist([item], schema=stored)
+                good.append(item)
+            except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+                broken.append((item["source_row"], "schema_mismatch", str(error)[:200]))
+        failed = {row for row, _, _ in broken}
+        table = pa.Table.from_pylist([item for item in good if item["source_row"] not in failed], schema=stored)
+    return conform(table, schema.append(pa.field("source_row", pa.int64())))
+
+
+@functools.lru_cache
+def _as_stored(schema: pa.Schema) -> pa.Schema:
+    """The schema JSON is first read with: times as text, since JSON has none."""
+
+    def text_times(kind: pa.DataType) -> pa.DataType:
+        if pa.types.is_timestamp(kind):
+            return pa.large_string()
+        if _is_list(kind):
+            return pa.large_list(text_times(kind.value_type))
+        if pa.types.is_struct(kind):
+            return pa.struct([pa.field(f.name, text_times(f.type)) for f in kind])
+        return kind
+
+    return pa.schema([(f.name, text_times(f.type)) for f in schema] + [("source_row", pa.int64())])
+
+
+def first_rows(split: Split, limit: int, options: Mapping[str, Any], max_line_bytes: int) -> tuple[int, int]:
+    """How many of the first ``limit`` lines of a line split there are, and the offset where the last one ends."""
+    window = _window(split.file, max(0, split.start - 1), options)
+    stop = split.start + SPLIT_BYTES if split.stop is None else split.stop
+    begin, text, _ = _lines(window, replace(split, stop=stop), max_line_bytes)
+    rows, at = 0, 0
+    while rows < limit and at < len(text):
+        end = text.find(b"\n", at)
+        end = len(text) if end < 0 else end + 1
+        rows += not text[at:end].isspace()
+        at = end
+    return rows, begin + at

@@ -1,0 +1,242 @@
+"""Snapshots: parts compacted into shards, published in one step, verified and read back.
+
+A shard holds a fixed group of consecutive splits. It is written once per group, under a name made of what
+it holds, and hard-linked into every snapshot that has it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import apache_beam as beam
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from schemas.provenance import Counts, Receipt, StageCount
+from transforms.io import files, parts
+
+ROW_GROUP_ROWS: Final = 2_000
+SUBSETS: Final = ("train", "test")
+_PLAIN: Final = {"content", "query", "response", "feedback", "excerpt", "record_id", "instance_id"}
+
+
+class SnapshotError(Exception):
+    """A dataset directory is not what it should be; the message names what is wrong and where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Consecutive parts that share a shard. ``key`` names what the shard holds."""
+
+    key: str
+    parts: tuple[str, ...]
+
+
+def group(receipts: Sequence[Receipt]) -> Group:
+    """The group of some parts, named by their contents."""
+    marks = [f"{r.part} {r.files['kept']['sha256']} {r.files['rejected']['sha256']}" for r in receipts]
+    return Group(hashlib.sha256("\n".join(marks).encode()).hexdigest()[:20], tuple(r.part for r in receipts))
+
+
+class WriteShard(beam.DoFn):  # type: ignore[misc]
+    """One group of parts to at most three Parquet files and a description, unless it is there already."""
+
+    def __init__(self, work: Path, kept: pa.Schema, rejected: pa.Schema) -> None:
+        self.work, self.kept, self.rejected = work, kept, rejected
+
+    def process(self, group: Group) -> None:
+        folder = self.work / "shards" / group.key
+        if (folder / "shard.json").exists():
+            return
+        receipts = [parts.read_receipt(parts.receipt_path(self.work, part)) for part in group.parts]
+        shards: dict[str, dict[str, Any]] = {}
+        kept = (parts.load(self.work, receipt, "kept") for receipt in receipts)
+        rejected = (parts.load(self.work, receipt, "rejected") for receipt in receipts)
+        for name, table in _write(folder, kept, self.kept, SUBSETS) + _write(folder, rejected, self.rejected, None):
+            shards[name] = table
+        files.write_bytes(folder / "shard.json", json.dumps(shards).encode())
+
+
+def _write(
+    folder: Path, tables: Iterable[pa.Table], schema: pa.Schema, subsets: Sequence[str] | None
+) -> list[tuple[str, dict[str, Any]]]:
+    """Stream tables into one file a subset, in row groups of ``ROW_GROUP_ROWS``; empty files are not kept."""
+    names = subsets or ("rejected",)
+    rows: Counter[str] = Counter()
+    with ExitStack() as stack:
+        paths = {name: stack.enter_context(files.committed(folder / f"{name}.parquet")) for name in names}
+        writers = {name: stack.enter_context(_writer(path, schema)) for name, path in paths.items()}
+        held: dict[str, list[pa.Table]] = {name: [] for name in names}
+        for table in tables:
+            for name in names:
+                wanted = table.filter(pc.equal(table["subset"], name)) if subsets else table
+                rows[name] += wanted.num_rows
+                held[name].append(wanted)
+                held[name] = _flush(writers[name], held[name], last=False)
+        for name in names:
+            _flush(writers[name], held[name], last=True)
+    return [(name, _describe(folder / f"{name}.parquet", rows[name])) for name in names]
+
+
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    return pq.ParquetWriter(
+        path, schema, compression="zstd", compression_level=3, use_dictionary=_dictionary(schema), write_page_index=True
+    )
+
+
+def _dictionary(schema: pa.Schema) -> list[str]:
+    """Parquet paths of columns worth a dictionary: all but long or unique texts."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(schema.empty_table(), sink)
+    stored = pq.ParquetFile(pa.BufferReader(sink.getvalue())).schema
+    paths = [stored.column(i).path for i in range(len(stored))]
+    return [path for path in paths if path.split(".")[-1] not in _PLAIN]
+
+
+def _flush(writer: pq.ParquetWriter, tables: list[pa.Table], last: bool) -> list[pa.Table]:
+    if sum(table.num_rows for table in tables) < (1 if last else ROW_GROUP_ROWS):
+        return tables
+    table = pa.concat_tables(tables)
+    whole = table.num_rows if last else table.num_rows // ROW_GROUP_ROWS * ROW_GROUP_ROWS
+    writer.write_table(table.slice(0, whole), row_group_size=ROW_GROUP_ROWS)
+    return [table.slice(whole)]
+
+
+def _describe(path: Path, rows: int) -> dict[str, Any]:
+    return {"rows": rows, "bytes": path.stat().st_size, "sha256": files.sha256(path)}
+
+
+def total(receipts: Iterable[Receipt]) -> tuple[Counts, dict[str, Counter[str]]]:
+    """Add up the ledgers and tallies of receipts."""
+    stages: dict[tuple[str, str], StageCount] = {}
+    tallies: dict[str, Counter[str]] = {}
+    for receipt in receipts:
+        for count in receipt.stages:
+            key = (count.stage, count.unit)
+            have = stages.get(key, StageCount(count.stage, count.unit, 0, 0, {}, 0.0))
+            stages[key] = StageCount(
+                count.stage,
+                count.unit,
+                have.rows_in + count.rows_in,
+                have.rows_out + count.rows_out,
+                dict(sorted((Counter(have.rejected) + Counter(count.rejected)).items())),
+                have.seconds + count.seconds,
+            )
+        for name, values in receipt.tallies.items():
+            tallies.setdefault(name, Counter()).update(values)
+    rows = [count for count in stages.values() if count.unit == "row"]
+    instances = [count for count in stages.values() if count.unit == "instance"]
+    return (
+        Counts(
+            rows_read=rows[0].rows_in if rows else 0,
+            rows_used=rows[-1].rows_out if rows else 0,
+            rows_rejected=_sum(rows),
+            instances=instances[0].rows_in if instances else 0,
+            kept=instances[-1].rows_out if instances else 0,
+            instances_rejected=_sum(instances),
+            stages=list(stages.values()),
+        ),
+        tallies,
+    )
+
+
+def _sum(counts: Iterable[StageCount]) -> dict[str, int]:
+    together: Counter[str] = Counter()
+    for count in counts:
+        together.update(count.rejected)
+    return dict(sorted(together.items()))
+
+
+def place(work: Path, groups: Sequence[Group], target: Path) -> list[dict[str, Any]]:
+    """Link the shards of some groups into a snapshot under Hugging Face names; returns the manifest's shards."""
+    described = [(g, json.loads((work / "shards" / g.key / "shard.json").read_bytes())) for g in groups]
+    listed = []
+    for name in (*SUBSETS, "rejected"):
+        kind = "rejected" if name == "rejected" else "data"
+        chosen = [(g, shards[name]) for g, shards in described if shards[name]["rows"]]
+        if not chosen and name in ("train", "rejected"):
+            chosen = [(g, shards[name]) for g, shards in described[:1]]
+        for number, (g, shard) in enumerate(chosen):
+            path = f"{kind}/{name}-{number:05d}-of-{len(chosen):05d}.parquet"
+            _link(work / "shards" / g.key / f"{name}.parquet", target / path)
+            listed.append({"path": path, "kind": kind, "subset": None if kind == "rejected" else name, **shard})
+    return listed
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def latest(output: Path) -> Path:
+    """The newest snapshot of a dataset directory, or the snapshot itself when given one.
+
+    Raises:
+        SnapshotError: the directory holds no published snapshot.
+    """
+    if (output / "manifest.json").is_file():
+        return output
+    pointer = output / "LATEST"
+    if not pointer.is_file():
+        raise SnapshotError(f"{output}: expected a dataset directory with a LATEST file, or a snapshot; found neither")
+    snapshot = output / "snapshots" / pointer.read_text().strip()
+    if not (snapshot / "manifest.json").is_file():
+        raise SnapshotError(f"{pointer}: names {snapshot.name}, which has no manifest.json")
+    return snapshot
+
+
+def manifest(snapshot: Path) -> dict[str, Any]:
+    """A snapshot's manifest.
+
+    Raises:
+        SnapshotError: it is missing or not JSON.
+    """
+    try:
+        found: dict[str, Any] = json.loads((snapshot / "manifest.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise SnapshotError(f"{snapshot}/manifest.json: cannot be read: {error}") from error
+    return found
+
+
+def shard_paths(snapshot: Path, kind: str) -> list[Path]:
+    """The data or rejected shards that the manifest lists."""
+    return [snapshot / shard["path"] for shard in manifest(snapshot)["shards"] if shard["kind"] == kind]
+
+
+def scan(snapshot: Path, kind: str, schema: pa.Schema) -> pl.LazyFrame:
+    """Rows of a snapshot in the current schema, also of one written by an older version.
+
+    Columns that the older version lacked are null; those it had and the current one has not are dropped.
+
+    Raises:
+        SnapshotError: the snapshot was written by a newer version.
+    """
+    current = int(schema.metadata[b"sluice.schema_version"])
+    version = manifest(snapshot)["schema_version"]
+    if version > current:
+        raise SnapshotError(f"{snapshot}: expected schema version {current} or older, found {version}; upgrade Sluice")
+    target = pl.DataFrame(schema.empty_table()).schema
+    frame = pl.scan_parquet(shard_paths(snapshot, kind), missing_columns="insert", extra_columns="ignore")
+    stored = frame.collect_schema()
+    return frame.select(
+        pl.col(name).cast(kind_) if name in stored else pl.lit(None, kind_).alias(name) for name, kind_ in target.items()
+    )
+
+
+def stray_attempts(snapshots: Path) -> Iterator[Path]:
+    """Directories that a killed run left half-built."""
+    return (path for path in snapshots.glob(".attempt-*") if path.is_dir()) if snapshots.exists() else iter(())

@@ -1,0 +1,233 @@
+"""Finding source files: URIs, globs and directories over fsspec, and a cheap fingerprint of each.
+
+A fingerprint is read from a file's size, head and tail (which holds a Parquet footer), so that ten
+thousand files are planned in seconds; the SHA-256 of the whole file is taken later, while reading.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import fsspec
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+from schemas.provenance import Container
+
+PROBE_BYTES = 64 * 1024
+
+SUFFIXES: dict[str, Container] = {
+    ".parquet": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".jsonl.gz": "jsonl.gz",
+    ".ndjson.gz": "jsonl.gz",
+    ".json.gz": "jsonl.gz",
+    ".jsonl.zst": "jsonl.zst",
+    ".ndjson.zst": "jsonl.zst",
+    ".json.zst": "jsonl.zst",
+}
+
+
+class SourceError(Exception):
+    """A source cannot be read: the message says what was expected, what came, and where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that matched a source's URIs."""
+
+    fs: fsspec.AbstractFileSystem
+    path: str
+    uri: str
+    relative_uri: str
+    size: int | None
+    stamp: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a look at a file's head and tail tells.
+
+    ``fields`` are the column names of a Parquet file or the keys of the first JSON object; ``footer`` is
+    the Parquet metadata; ``ratio`` estimates decompressed bytes per stored byte.
+    """
+
+    container: Container
+    size: int
+    fingerprint: str
+    fields: frozenset[str]
+    footer: pq.FileMetaData | None = None
+    ratio: float = 1.0
+
+
+def find(uris: Iterable[str], root: str | None, options: Mapping[str, Any]) -> list[Found]:
+    """List the files behind URIs, globs and directories, sorted by relative URI.
+
+    ``relative_uri`` is relative to ``root``; without one, to the directory that a file stands in or to
+    the last directory before a glob's first wildcard. Directories are searched recursively for the
+    suffixes of ``SUFFIXES``; files named outright may have any suffix.
+
+    Raises:
+        SourceError: nothing matches, or a file lies outside ``root``.
+    """
+    found: dict[str, Found] = {}
+    for uri in uris:
+        fs, path = fsspec.core.url_to_fs(uri, **options)
+        base = fsspec.core.url_to_fs(root, **options)[1] if root else None
+        try:
+            infos, start = _list(fs, path)
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{uri}: cannot be listed: {error}") from error
+        if not infos:
+            raise SourceError(f"{uri}: expected at least one file, found none; check the path or glob")
+        start = (base if base is not None else start).rstrip("/")
+        for name, info in infos.items():
+            if start and not name.startswith(start + "/"):
+                raise SourceError(f"{name}: expected a file under the source's root {start}")
+            relative = name[len(start) :].lstrip("/") if start else name
+            stamp = next((str(info[k]) for k in ("ETag", "mtime", "LastModified", "created") if info.get(k)), "")
+            found[name] = Found(fs, name, fs.unstrip_protocol(name), relative, info.get("size"), stamp)
+    return sorted(found.values(), key=lambda file: file.relative_uri)
+
+
+def _list(fs: fsspec.AbstractFileSystem, path: str) -> tuple[dict[str, dict[str, Any]], str]:
+    if isinstance(fs, LocalFileSystem) and os.path.isfile(path):
+        return {path: fs.info(path)}, str(PurePosixPath(path).parent)
+    if any(mark in path for mark in "*?["):
+        stem = path[: min(path.find(mark) for mark in "*?[" if mark in path)]
+        infos = fs.glob(path, detail=True)
+        return {n: i for n, i in infos.items() if i["type"] == "file"}, stem.rpartition("/")[0]
+    if fs.isdir(path):
+        infos = fs.find(path, detail=True)
+        return {n: i for n, i in infos.items() if container_of(n)}, path
+    return {path: fs.info(path)}, path.rstrip("/").rpartition("/")[0]
+
+
+def container_of(name: str) -> Container | None:
+    """The container a file name promises, or None."""
+    lower = name.lower()
+    return next((kind for suffix, kind in SUFFIXES.items() if lower.endswith(suffix)), None)
+
+
+def probe(file: Found) -> Probe:
+    """Read a file's head and tail.
+
+    Raises:
+        SourceError: the file cannot be opened, or its Parquet footer or first line cannot be read.
+    """
+    try:
+        size, head, tail = _ends(file)
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{file.uri}: cannot be opened: {error}") from error
+    mark = fingerprint(size, head, tail)
+    container = container_of(file.path) or _sniff(head)
+    if container != "parquet":
+        text = _decompressed(head, container)
+        ratio = 1.0 if container == "jsonl" else max(1.0, len(text) / max(1, min(size, len(head))))
+        return Probe(container, size, mark, _first_keys(text), ratio=ratio)
+    if size == 0:
+        raise SourceError(f"{file.uri}: expected a Parquet file, found an empty file")
+    try:
+        footer = pq.read_metadata(pa.BufferReader(_with_footer(file, size, tail)))
+        names = frozenset(footer.schema.to_arrow_schema().names)
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(f"{file.uri}: expected a Parquet footer: {_line(error)}") from error
+    return Probe(container, size, mark, names, footer=footer)
+
+
+def probe_all(files: list[Found]) -> list[Probe | SourceError]:
+    """Probe many files at once, in order; a file that cannot be read gives its error."""
+
+    def attempt(file: Found) -> Probe | SourceError:
+        try:
+            return probe(file)
+        except SourceError as error:
+            return error
+
+    with ThreadPoolExecutor(16) as pool:
+        return list(pool.map(attempt, files, chunksize=64))
+
+
+def fingerprint(size: int, head: bytes, tail: bytes) -> str:
+    """Identify content by its size, first and last bytes."""
+    return hashlib.sha256(b"%d\0" % size + head + b"\0" + tail).hexdigest()[:32]
+
+
+def current_fingerprint(uri: str, options: Mapping[str, Any]) -> str:
+    """Fingerprint a file as it is now; compared with the planned one before and after reading."""
+    fs, path = fsspec.core.url_to_fs(uri, **options)
+    info = fs.info(path)
+    return fingerprint(*_ends(Found(fs, path, uri, path, info.get("size"), "")))
+
+
+def _ends(file: Found) -> tuple[int, bytes, bytes]:
+    if isinstance(file.fs, LocalFileSystem):
+        with open(file.path, "rb", buffering=0) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            head = stream.read(PROBE_BYTES)
+            stream.seek(max(0, size - PROBE_BYTES))
+            return size, head, stream.read(PROBE_BYTES)
+    if file.size is None or file.size <= 2 * PROBE_BYTES:
+        data = file.fs.cat_file(file.path)
+        return len(data), data[:PROBE_BYTES], data[-PROBE_BYTES:]
+    head = file.fs.cat_file(file.path, start=0, end=PROBE_BYTES)
+    tail = file.fs.cat_file(file.path, start=file.size - PROBE_BYTES, end=file.size)
+    return file.size, head, tail
+
+
+def _with_footer(file: Found, size: int, tail: bytes) -> bytes:
+    length = int.from_bytes(tail[-8:-4], "little") + 8
+    if length <= len(tail) or length > size:
+        return tail
+    return bytes(file.fs.cat_file(file.path, start=size - length, end=size))
+
+
+def _sniff(head: bytes) -> Container:
+    magic: dict[bytes, Container] = {b"PAR1": "parquet", b"\x1f\x8b": "jsonl.gz", b"\x28\xb5\x2f\xfd": "jsonl.zst"}
+    return next((kind for start, kind in magic.items() if head.startswith(start)), "jsonl")
+
+
+def _decompressed(head: bytes, container: Container) -> bytes:
+    if container == "jsonl":
+        return head
+    with pa.CompressedInputStream(pa.BufferReader(head), codec_of(container)) as stream:
+        text = b""
+        try:
+            while len(text) < 64 * len(head) and (block := stream.read(PROBE_BYTES)):
+                text += block
+        except OSError:
+            pass  # the head ends within a frame
+        return text
+
+
+def codec_of(container: Container) -> str:
+    """Arrow's name of a container's compression."""
+    return {"jsonl.gz": "gzip", "jsonl.zst": "zstd"}[container]
+
+
+def _first_keys(text: bytes) -> frozenset[str]:
+    """Keys of the first lines that are JSON objects; a first line longer than the head is searched as text."""
+    keys: set[str] = set()
+    for line in text.split(b"\n")[:50]:
+        try:
+            value = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(value, dict):
+            keys.update(value)
+    if keys:
+        return frozenset(keys)
+    return frozenset(part.split(b'"')[0].decode("utf-8", "replace") for part in text.split(b'{"')[1:2])
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
