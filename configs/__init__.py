@@ -1,0 +1,1 @@
+"""One YAML per dataset, rule files, templates and the bundled sample."""

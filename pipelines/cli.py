@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,8 +25,12 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 config_app = typer.Typer(no_args_is_help=True, help="Show the config's schema, or a config with its defaults.")
 app.add_typer(config_app, name="config")
 
-Config = Annotated[str, typer.Argument(metavar="CONFIG", help="a YAML file, or the name of a config that ships with Sluice")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a config value, e.g. mining.window=1")]
+Config = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="a YAML file, or the name of a config that ships with Sluice")
+]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a config value, e.g. mining.window=1")
+]
 Json = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 Limit = Annotated[int | None, typer.Option(help="read only so many source rows, for a trial", min=1)]
@@ -90,6 +96,197 @@ def run(
             _print_json(_summary(result))
         else:
             _print_summary(result, target)
+
+
+@app.command()
+def plan(
+    config: Config,
+    set: Set = None,
+    limit: Limit = None,
+    trust_code: TrustCode = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show what a run would read and compute. Touches nothing."""
+    with _errors(debug):
+        from pipelines import planning, userkey
+
+        loaded, recipe, source, own = _load(config, set, limit, trust_code)
+        found = planning.discover(loaded, source)
+        settings = planning.plan_settings(
+            loaded, recipe, list(own), userkey.dataset_key(loaded.dataset.name, create=False)
+        )
+        readable = [file for file in found.files if not file.error]
+        facts = {
+            "plan": planning.plan_hash(settings),
+            "sources": {
+                "files": len(found.files),
+                "bytes": sum(file.size for file in found.files),
+                "formats": dict(Counter(f"{file.format} ({file.container})" for file in readable)),
+                "errors": [file.error for file in found.files if file.error],
+            },
+            "splits": len(found.splits),
+            "arrow_bytes": sum(split.bytes for split in found.splits),
+            "shards": len(planning.shard_groups([split.bytes for split in found.splits], loaded.shard_bytes)),
+            "requests": 0,
+            "tokens": 0,
+            "stages": settings["stages"],
+            "models": settings["models"],
+            "config": loaded.model_dump(mode="json", exclude={"sources": {"__all__": {"storage_options"}}}),
+        }
+        if as_json:
+            _print_json(facts)
+        else:
+            _print_plan(facts)
+        if facts["sources"]["errors"]:
+            raise typer.Exit(1)
+
+
+def _print_plan(facts: dict[str, Any]) -> None:
+    import yaml
+
+    print(yaml.safe_dump(facts["config"], sort_keys=False, allow_unicode=True).rstrip())
+    sources = facts["sources"]
+    formats = ", ".join(f"{n} x {name}" for name, n in sources["formats"].items())
+    print(f"\nsources: {sources['files']:,} files, {sources['bytes']:,} bytes: {formats or 'none readable'}")
+    for error in sources["errors"]:
+        print(f"         cannot be read: {error}")
+    print(
+        f"splits:  {facts['splits']:,} of about {facts['config']['split_bytes']:,} bytes, in {facts['shards']:,} shards a subset"
+    )
+    print(f"stages:  {' > '.join(stage['name'] for stage in facts['stages'])}")
+    print(f"models:  {', '.join(model['name'] for model in facts['models'])}")
+    print(f"calls:   {facts['requests']:,} model requests, {facts['tokens']:,} tokens")
+    print(f"plan:    {facts['plan'][:16]}")
+
+
+@app.command()
+def verify(
+    directory: Dataset,
+    sources: Annotated[
+        bool, typer.Option("--sources", help="also compare the source files with their checksums")
+    ] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Check a snapshot's checksums, schemas, counts and lineage."""
+    with _errors(debug):
+        from schemas.feedback import KEPT, REJECTED
+        from transforms.io import snapshots, verification
+
+        snapshot = snapshots.latest(directory)
+        manifest = snapshots.manifest(snapshot)
+        wrong = list(verification.problems(snapshot, KEPT, REJECTED))
+        if sources:
+            wrong += verification.changed_sources(manifest, _source_files(snapshot))
+        if as_json:
+            _print_json({"snapshot": str(snapshot), "problems": wrong})
+        elif wrong:
+            for problem in wrong:
+                print(f"sluice: {snapshot.name}: {problem}", file=sys.stderr)
+        else:
+            counts = manifest["counts"]
+            print(
+                f"{snapshot}: sound: {len(manifest['shards'])} shards, {counts['kept']:,} rows kept of {counts['instances']:,}"
+            )
+        if wrong:
+            raise typer.Exit(1)
+
+
+def _source_files(snapshot: Path) -> dict[str, str]:
+    found: dict[str, str] = json.loads((snapshot / "run.json").read_bytes())["source_files"]
+    return found
+
+
+@app.command()
+def trace(
+    directory: Dataset,
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="a record_id or instance_id, kept or rejected")],
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Walk one row back through every stage to its source row."""
+    with _errors(debug):
+        from pipelines import tracing
+        from schemas.feedback import KEPT, REJECTED
+        from transforms.io import snapshots
+        from transforms.io.tracing import find
+
+        snapshot = snapshots.latest(directory)
+        kind, row = find(snapshot, identifier, {"data": KEPT, "rejected": REJECTED})
+        story = tracing.story(kind, row, snapshots.manifest(snapshot), _source_files(snapshot))
+        if as_json:
+            _print_json(story)
+        else:
+            tracing.show(story)
+
+
+@app.command()
+def report(
+    directory: Dataset,
+    output: Annotated[
+        Path | None, typer.Option(help="where to write it; default: say where the snapshot's own is")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Render a snapshot's report anew as one self-contained HTML file."""
+    with _errors(debug):
+        from transforms.io import files, reports, snapshots
+
+        snapshot = snapshots.latest(directory)
+        if output is None:
+            print(snapshot / "report.html")
+            return
+        chosen = reports.samples(snapshots.shard_paths(snapshot, "data"), snapshots.shard_paths(snapshot, "rejected"))
+        facts = json.loads((snapshot / "run.json").read_bytes())
+        files.write_bytes(output, reports.render(snapshots.manifest(snapshot), facts, chosen).encode())
+        print(output)
+
+
+@app.command()
+def export(
+    directory: Dataset,
+    output: Annotated[Path, typer.Option(help="directory for train.jsonl and test.jsonl")],
+    history_budget: Annotated[
+        int | None, typer.Option(help="words of history kept in text, from the right", min=0)
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Write a snapshot in WildFB's own columns, for its training code."""
+    with _errors(debug):
+        from transforms.feedback import wildfb
+        from transforms.io import files, snapshots
+
+        snapshot = snapshots.latest(directory)
+        manifest = snapshots.manifest(snapshot)
+        for subset in snapshots.SUBSETS:
+            paths = [snapshot / s["path"] for s in manifest["shards"] if s["subset"] == subset and s["rows"]]
+            target = output / f"{subset}.jsonl"
+            with files.committed(target) as attempt, attempt.open("wb") as stream:
+                for batch in snapshots.batches(paths):
+                    table = wildfb.export(batch, history_budget)
+                    for row in table.to_pylist():
+                        stream.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+            print(target)
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """Print the config's JSON schema."""
+    from pipelines.feedback import FeedbackConfig
+
+    _print_json(FeedbackConfig.model_json_schema())
+
+
+@config_app.command("show")
+def config_show(config: Config, set: Set = None, debug: Debug = False) -> None:
+    """Print a config with every default filled in."""
+    with _errors(debug):
+        import yaml
+
+        loaded, _ = _read(config, set, None)
+        shown = loaded.model_dump(mode="json", exclude={"sources": {"__all__": {"storage_options"}}})
+        print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), end="")
 
 
 def _load(
@@ -196,6 +393,7 @@ def _fail(message: str, code: int) -> NoReturn:
 @contextmanager
 def _errors(debug: bool, resume: bool = False) -> Iterator[None]:
     """Turn errors into one line and an exit code: 1 the data or the run, 2 the command or config."""
+    logging.getLogger().setLevel(logging.ERROR)
     try:
         yield
     except typer.Exit:

@@ -44,9 +44,12 @@ class MiningConfig(Model):
     )
     window: int = Field(2, ge=0, description="how many turns ahead a positive message may stand; 0: no mining")
     label: Literal["positive_engagement", "copy"] = Field(
-        "positive_engagement", description="level of a mined instance: 4 (paper), or the positive one's (published code)"
+        "positive_engagement",
+        description="level of a mined instance: 4 (paper), or the positive one's (published code)",
     )
-    compare: Literal["feedback", "query"] = Field("feedback", description="which messages of the two turns are compared")
+    compare: Literal["feedback", "query"] = Field(
+        "feedback", description="which messages of the two turns are compared"
+    )
     window_by: Literal["turn", "position"] = Field(
         "turn", description="count turns of the conversation, or instances left in it (published code)"
     )
@@ -141,7 +144,9 @@ def stages(config: FeedbackConfig, rulesets: dict[str, RuleSet], user_key: str, 
                 **config.filters.model_dump(exclude={"rules"}),
             ),
         ),
-        Stage("label", labels.VERSION, partial(labels.label, lists=lists, user_key=user_key, **config.subset.model_dump())),
+        Stage(
+            "label", labels.VERSION, partial(labels.label, lists=lists, user_key=user_key, **config.subset.model_dump())
+        ),
     )
 
 

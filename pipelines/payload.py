@@ -6,11 +6,13 @@ import errno
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import apache_beam as beam
+import polars as pl
 
 from pipelines import worker
 from pipelines.recipe import Recipe
@@ -48,8 +50,6 @@ def failures(work: Path) -> list[dict[str, str]]:
 
 def following(split: Split) -> Split:
     """The open split after one of a stream whose end is not known."""
-    from dataclasses import replace
-
     return replace(split, ordinal=split.ordinal + 1, start=split.start + SPLIT_BYTES)
 
 
@@ -64,7 +64,7 @@ def read_keys(index: int, plan: Path, work: Path, read: Callable[[Split], Iterat
     worker.claim("nothing")
 
 
-class ReadSplit(beam.DoFn):  # type: ignore[misc]
+class ReadSplit(beam.DoFn):
     """Split index to its chunk, unless the split has a receipt."""
 
     def __init__(self, recipe: Recipe, plan: Path, work: Path, lists: Path) -> None:
@@ -81,7 +81,7 @@ class ReadSplit(beam.DoFn):  # type: ignore[misc]
             record_failure(self.work, split, "read", error)
 
 
-class ApplyStage(beam.DoFn):  # type: ignore[misc]
+class ApplyStage(beam.DoFn):
     """One stage; a chunk it cannot process fails its split, not the run."""
 
     def __init__(self, stage: Stage, recipe: Recipe, work: Path) -> None:
@@ -96,7 +96,7 @@ class ApplyStage(beam.DoFn):  # type: ignore[misc]
             record_failure(self.work, chunk.split, self.stage.name, error)
 
 
-class CommitPart(beam.DoFn):  # type: ignore[misc]
+class CommitPart(beam.DoFn):
     """Chunk to part and receipt."""
 
     def __init__(self, recipe: Recipe, work: Path, lists: Path, plan_hash: str) -> None:
@@ -105,8 +105,6 @@ class CommitPart(beam.DoFn):  # type: ignore[misc]
     def process(self, chunk: Chunk) -> None:
         began = time.perf_counter()
         try:
-            import polars as pl
-
             kept = shaped(pl.DataFrame(chunk.kept), self.recipe.kept)
             tallies = parts.tally(kept, chunk.rejected, self.recipe.tallies)
             seconds = sum(count.seconds for count in chunk.stages) + time.perf_counter() - began
@@ -127,7 +125,7 @@ def part_name(lists: Path, split: Split) -> str:
     return f"{split.key}-{_digests[lists][split.key].digest}"
 
 
-class PayloadPass(beam.PTransform):  # type: ignore[misc]
+class PayloadPass(beam.PTransform):
     """Split indices to committed parts."""
 
     def __init__(self, recipe: Recipe, stages: tuple[Stage, ...], plan: Path, work: Path, lists: Path, plan_hash: str):

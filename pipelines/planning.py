@@ -127,7 +127,7 @@ def _limited(cut: list[Split], limit: int, source: ChatSource) -> list[Split]:
             assert split.stop is not None
             split = replace(split, stop=min(split.stop, split.start + left))
             kept.append(split)
-            left -= split.stop - split.start
+            left -= (split.stop or 0) - split.start
         else:
             rows, stop = reading.first_rows(split, left, source.options[split.file.source], source.max_line_bytes)
             kept.append(replace(split, stop=stop))

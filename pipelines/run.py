@@ -209,9 +209,7 @@ def _report_failures(job: Job, found: Sources, failed: list[dict[str, str]]) -> 
         raise RunError(f"{problems[0]}{more}; nothing was published, finished splits are kept; {advice}")
 
 
-def _receipts(
-    work: Path, lists: Path, exact: Sequence[Split], failed: list[dict[str, str]]
-) -> dict[Split, Receipt]:
+def _receipts(work: Path, lists: Path, exact: Sequence[Split], failed: list[dict[str, str]]) -> dict[Split, Receipt]:
     skipped = {failure["split"] for failure in failed}
     paths = {s: parts.receipt_path(work, payload.part_name(lists, s)) for s in exact if s.key not in skipped}
     missing = [split for split, path in paths.items() if not path.exists()]
@@ -361,7 +359,9 @@ def _publish(
     (attempt / "run.json").write_text(json.dumps(facts, indent=1, sort_keys=True))
     (attempt / "README.md").write_text(cards.render_card(manifest, facts), "utf-8")
     (attempt / "report.html").write_text(reports.render(manifest, facts, reports.samples(data, rejected)), "utf-8")
-    (attempt / "croissant.json").write_text(json.dumps(cards.croissant(manifest), indent=1, default=str), "utf-8")
+    (attempt / "croissant.json").write_text(
+        json.dumps(cards.croissant(manifest, facts["finished"]), indent=1, default=str), "utf-8"
+    )
     number = max((int(path.name.partition("-")[0]) for path in known.values()), default=0) + 1
     snapshot = folder / f"{number:04d}-{digest}"
     os.rename(attempt, snapshot)

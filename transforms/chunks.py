@@ -11,8 +11,8 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
-import apache_beam as beam
 import polars as pl
 import pyarrow as pa
 from apache_beam import coders
@@ -62,14 +62,16 @@ def apply(stage: Stage, chunk: Chunk, reject: Reject) -> Chunk:
         counts = (StageCount(stage.name, unit, len(before), len(kept), reasons(lost), seconds),)
     for count in counts:
         if count.rows_in != count.rows_out + sum(count.rejected.values()):
-            raise StageError(f"stage {stage.name}: {count.rows_in} {count.unit}s in, but {count.rows_out} out and {count.rejected}")
+            raise StageError(
+                f"stage {stage.name}: {count.rows_in} {count.unit}s in, but {count.rows_out} out and {count.rejected}"
+            )
     left = kept.drop("reason", "detail", "failed", "unit", strict=False).to_arrow()
     return Chunk(chunk.split, left, rejected, (*chunk.stages, *counts), chunk.source_sha256)
 
 
 def reasons(rejected: pl.DataFrame) -> dict[str, int]:
     """Rejected rows per reason."""
-    return {reason: n for reason, n in rejected["reason"].value_counts().sort("reason").rows()}
+    return dict(rejected["reason"].value_counts().sort("reason").rows())
 
 
 def _turned(
@@ -86,14 +88,14 @@ def _turned(
     )
 
 
-class TableCoder(coders.Coder):  # type: ignore[misc]
+class TableCoder(coders.Coder):
     """Arrow IPC for tables: slices are written without the buffers they were cut from."""
 
     def encode(self, table: pa.Table) -> bytes:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)
-        return sink.getvalue().to_pybytes()
+        return bytes(sink.getvalue())
 
     def decode(self, data: bytes) -> pa.Table:
         return pa.ipc.open_stream(data).read_all()
@@ -104,11 +106,11 @@ class TableCoder(coders.Coder):  # type: ignore[misc]
     def is_deterministic(self) -> bool:
         return True
 
-    def to_type_hint(self) -> type[pa.Table]:
+    def to_type_hint(self) -> Any:
         return pa.Table
 
 
-class ChunkCoder(coders.Coder):  # type: ignore[misc]
+class ChunkCoder(coders.Coder):
     """A length-prefixed JSON header, then the kept and the rejected table in Arrow IPC."""
 
     _tables = TableCoder()

@@ -100,7 +100,14 @@ _AGENTS: Final = (
 
 _CATEGORIES: Final = (
     *("harassment", "harassment/threatening", "harassment_threatening", "hate", "hate/threatening", "hate_threatening"),
-    *("self-harm", "self-harm/instructions", "self-harm/intent", "self_harm", "self_harm_instructions", "self_harm_intent"),
+    *(
+        "self-harm",
+        "self-harm/instructions",
+        "self-harm/intent",
+        "self_harm",
+        "self_harm_instructions",
+        "self_harm_intent",
+    ),
     *("sexual", "sexual/minors", "sexual_minors", "violence", "violence/graphic", "violence_graphic"),
 )
 _MORE_CATEGORIES: Final = (*_CATEGORIES, "illicit", "illicit/violent", "illicit_violent")
@@ -264,7 +271,7 @@ def _messages(
         if level is not None and level not in LEVELS:
             raise ValueError(f"message {index}: expected a level from 1 to 5, got {level}")
         if not isinstance(text, str | None):
-            raise ValueError(f"message {index}: expected text, got {text!r} (put it in quotes)")
+            raise TypeError(f"message {index}: expected text, got {text!r} (put it in quotes)")
         content = None if text is None else _SLOT.sub(lambda found: str(slots[found[1]]), text.strip())
         messages.append(
             Message(
@@ -292,7 +299,9 @@ def to_row(conversation: Conversation) -> Row:
     for message in conversation.messages or ():
         answer = message.role == "assistant"
         turn_id += message.role == "user" and bool(utterances)
-        clock += timedelta(seconds=8 + int(_digest("pause", conversation.key, len(utterances))[:2], 16) // (4 if answer else 1))
+        clock += timedelta(
+            seconds=8 + int(_digest("pause", conversation.key, len(utterances))[:2], 16) // (4 if answer else 1)
+        )
         utterance: Row = {
             "content": message.content,
             **(nobody if answer else origin),

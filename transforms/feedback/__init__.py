@@ -1,0 +1,1 @@
+"""Turns, judging, implicit mining, refusal validation, filters and labels."""

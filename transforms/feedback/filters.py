@@ -59,16 +59,20 @@ def select(
         "too_many_turns": lambda: history > max_history,
         "query_too_short": lambda: measured["query_length"] < min_query_length,
         "response_too_short": lambda: measured["response_length"] < min_response_length,
-        "external_context": lambda: rules.classify(frame["query"], external_context)["label"] != external_context.default,
+        "external_context": lambda: (
+            rules.classify(frame["query"], external_context)["label"] != external_context.default
+        ),
         "contains_url": lambda: _any_text(frame, personal_data.contains_url),
         "personal_data": lambda: measured["personal_data"].list.len() > 0,
         "toxic": lambda: flags.field("toxic").fill_null(False),
         "redacted": lambda: flags.field("redacted").fill_null(False),
     }
+    if not names:
+        return measured
     verdicts = pl.DataFrame([failing[name]().alias(name) for name in names], schema=list(names))
-    named = [pl.when(name).then(pl.lit(name)) for name in names] or [pl.lit(None, pl.String)]
+    named = [pl.when(name).then(pl.lit(name)) for name in names]
     failed = verdicts.select(failed=pl.concat_list(named).list.drop_nulls()).to_series()
-    return measured.with_columns(failed, reason=failed.list.first()) if names else measured
+    return measured.with_columns(failed, reason=failed.list.first())
 
 
 def length(text: pl.Expr) -> pl.Expr:
@@ -100,6 +104,12 @@ def _history(frame: pl.DataFrame, test: Callable[[pl.Series], pl.Series]) -> pl.
     """The test's result for every message of every history, as one list a row."""
     contents = frame.select(pl.col("history").list.eval(pl.element().struct.field("content"))).to_series()
     lengths = contents.list.len().fill_null(0)
-    rows = pl.DataFrame({"row": pl.int_range(len(frame), eager=True), "text": contents}).filter(lengths > 0).explode("text")
+    rows = (
+        pl.DataFrame({"row": pl.int_range(len(frame), eager=True), "text": contents})
+        .filter(lengths > 0)
+        .explode("text")
+    )
     results = rows.select("row", result=test(rows["text"])).group_by("row", maintain_order=True).agg("result")
-    return pl.DataFrame({"row": pl.int_range(len(frame), eager=True)}).join(results, on="row", how="left", maintain_order="left")["result"]
+    return pl.DataFrame({"row": pl.int_range(len(frame), eager=True)}).join(
+        results, on="row", how="left", maintain_order="left"
+    )["result"]

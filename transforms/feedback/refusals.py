@@ -40,22 +40,28 @@ def validate_by_rules(
     looked_at = pl.col("level") <= 2 if scope == "negatives" else pl.lit(True)
     if not validate_mined:
         looked_at &= ~pl.col("mining").struct.field("applied")
-    frame = frame.with_columns(rules.classify(frame.select(pl.when(short).then("response")).to_series(), refusal).select(refused="label", refusal_rule="rule"))
+    frame = frame.with_columns(
+        rules.classify(frame.select(pl.when(short).then("response")).to_series(), refusal).select(
+            refused="label", refusal_rule="rule"
+        )
+    )
     candidate = (pl.col("refused") == "refusal") & looked_at
-    harm = rules.classify(frame.select(pl.when(candidate).then("query")).to_series(), harmful_query).select(harm="label", harm_rule="rule")
+    harm = rules.classify(frame.select(pl.when(candidate).then("query")).to_series(), harmful_query).select(
+        harm="label", harm_rule="rule"
+    )
     frame = frame.with_columns(harm, candidate=candidate)
     harmful = pl.col("candidate") & (pl.col("harm") != harmful_query.default)
     benign = pl.col("candidate") & ~harmful
     verdict = pl.when(harmful).then(pl.lit("correct_refusal")).when(benign).then(pl.lit("false_refusal"))
-    level = pl.when(harmful).then(pl.lit(corrected_level, pl.Int8))
-    if scope == "all":
-        level = level.when(benign).then(pl.lit(1, pl.Int8))
+    lowered = pl.when(benign).then(pl.lit(1, pl.Int8)).otherwise("level") if scope == "all" else pl.col("level")
     return frame.with_columns(
-        level=level.otherwise("level"),
+        level=pl.when(harmful).then(pl.lit(corrected_level, pl.Int8)).otherwise(lowered),
         refusal=pl.struct(
             candidate=pl.col("candidate"),
             verdict=verdict,
-            rule=pl.when("candidate").then(pl.concat_str("refusal_rule", "harm_rule", separator=" ", ignore_nulls=True)),
+            rule=pl.when("candidate").then(
+                pl.concat_str("refusal_rule", "harm_rule", separator=" ", ignore_nulls=True)
+            ),
             raw=pl.lit(None, pl.String),
         ),
     ).drop("refused", "refusal_rule", "harm", "harm_rule", "candidate")

@@ -8,9 +8,10 @@ more where a user message stands unanswered at its end.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -32,6 +33,8 @@ KEYS: Final = pa.schema(
     ]
 )
 """One instance's place, the 128-bit key of its exchange, and whose it is."""
+
+Integers = npt.NDArray[Any]
 
 DuplicateKey = Literal["content", "conversation_id"]
 
@@ -73,7 +76,9 @@ def extract(threads: pl.DataFrame, split: Split, max_history: int) -> pl.DataFra
         **{f"conversation_{flag}": pl.col(flag) for flag in FLAGS},
         n_turns=messages.group_by("thread", maintain_order=True).agg(pl.col("user_turns").max())["user_turns"],
     )
-    blank = pl.any_horizontal(pl.col(c).fill_null("").str.strip_chars() == "" for c in ("query", "response", "feedback"))
+    blank = pl.any_horizontal(
+        pl.col(c).fill_null("").str.strip_chars() == "" for c in ("query", "response", "feedback")
+    )
     instances = (
         found.join(context, on="thread", how="left", maintain_order="left")
         .with_columns(
@@ -91,7 +96,14 @@ def extract(threads: pl.DataFrame, split: Split, max_history: int) -> pl.DataFra
             record_id=record_ids(split.file.relative_uri, pl.col("source_row"), pl.col("ordinal")),
             instance_id=pl.format("{}_turn{}", "conversation_id", pl.col("turn_index").fill_null(-1)),
         )
-        .drop("is_feedback", "has_query", "response_time", "user_turns", *FLAGS, *(f"conversation_{f}" for f in (*FLAGS, "time")))
+        .drop(
+            "is_feedback",
+            "has_query",
+            "response_time",
+            "user_turns",
+            *FLAGS,
+            *(f"conversation_{f}" for f in (*FLAGS, "time")),
+        )
     )
     instances = instances.with_columns(_history(messages, threads, instances, max_history))
     silent = threads.join(instances, on="source_row", how="anti").unique("source_row", maintain_order=True)
@@ -115,7 +127,13 @@ def keys(conversations: pa.Table, by: DuplicateKey) -> pa.Table:
     """
     threads = pl.DataFrame(conversations).with_row_index("thread")
     messages = _messages(threads)
-    placed = pl.format("{}\0{}\0{}\0{}", "position", "role", key64(pl.col("content")).fill_null(0), other_key64(pl.col("content")).fill_null(0))
+    placed = pl.format(
+        "{}\0{}\0{}\0{}",
+        "position",
+        "role",
+        key64(pl.col("content")).fill_null(0),
+        other_key64(pl.col("content")).fill_null(0),
+    )
     hashes = messages.select(key64(placed).alias("key"), other_key64(placed).alias("check"))
     starts = np.repeat(_starts(threads), threads["messages"].list.len().to_numpy())
     sums = [_running_sum(hashes[name].to_numpy(), starts) for name in ("key", "check")]
@@ -158,22 +176,20 @@ def _is_feedback() -> pl.Expr:
     return (pl.col("role") == "user") & follows & (pl.col("position") >= pl.col("seen"))
 
 
-def _starts(threads: pl.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _starts(threads: pl.DataFrame) -> Integers:
     """Index of each thread's first message among all messages."""
     lengths = threads["messages"].list.len().to_numpy().astype(np.int64)
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])[:-1]
 
 
-def _running_sum(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+def _running_sum(values: Integers, starts: Integers) -> Integers:
     """Cumulative sums that begin anew where a thread does; unsigned ones wrap around."""
-    total = np.cumsum(values, dtype=values.dtype)
-    before = np.concatenate([np.zeros(1, values.dtype), total])
-    return total - before[starts]
+    total: Integers = np.cumsum(values, dtype=values.dtype)
+    before: Integers = np.concatenate([np.zeros(1, values.dtype), total])
+    return np.subtract(total, before[starts])
 
 
-def _history(
-    messages: pl.DataFrame, threads: pl.DataFrame, instances: pl.DataFrame, max_history: int
-) -> pl.Series:
+def _history(messages: pl.DataFrame, threads: pl.DataFrame, instances: pl.DataFrame, max_history: int) -> pl.Series:
     """The messages above each query, as views of the conversations' own text."""
     within = (instances["history_turns"] <= max_history).to_numpy()
     sizes = np.where(within, instances["history_messages"].to_numpy(), 0).astype(np.int64)

@@ -1,0 +1,1 @@
+"""Sources, splits, parts, snapshots, cards and reports."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import Any, Final
 
@@ -87,9 +88,8 @@ def render_card(manifest: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     plan = manifest.get("plan") or {}
     sources = list(manifest.get("sources") or [])
     shards = list(manifest.get("shards") or [])
-    subsets = {name: _rows(shards, "data", name) for name in _subset_names(shards)}
     environment = templates().overlay()
-    environment.filters.update(md=_markdown, code=_code, cell=_cell)
+    environment.filters = {**environment.filters, "md": _markdown, "code": _code, "cell": _cell}
     template = environment.get_template("card.md.j2")
     return template.render(
         front_matter=Markup(_front_matter(manifest, shards)),
@@ -102,7 +102,7 @@ def render_card(manifest: Mapping[str, Any], run: Mapping[str, Any]) -> str:
         labels=list(_label_rows(counts)),
         label_subsets=list(counts.get("labels") or {}),
         levels=list(_level_rows(counts)),
-        subsets=subsets,
+        subsets={name: _total(own, "rows") for name, own in _subsets(shards).items()},
         columns=[(f.name, _type_name(f.type), COLUMNS.get(f.name, "")) for f in KEPT],
         rejected_columns=[(f.name, _type_name(f.type), COLUMNS.get(f.name, "")) for f in REJECTED],
         has_rejected=any(s.get("kind") == "rejected" for s in shards),
@@ -120,50 +120,34 @@ def render_card(manifest: Mapping[str, Any], run: Mapping[str, Any]) -> str:
 
 
 def _front_matter(manifest: Mapping[str, Any], shards: list[Mapping[str, Any]]) -> str:
-    dataset = manifest.get("dataset") or {}
-    kept = sum(_rows(shards, "data", name) for name in _subset_names(shards))
+    dataset, plan = manifest.get("dataset") or {}, manifest.get("plan") or {}
+    subsets = {name: [s for s in own if s.get("rows")] for name, own in _subsets(shards).items()}
+    rejected = [s for s in shards if s.get("kind") == "rejected" and s.get("rows")]
     head: dict[str, Any] = {
         "license": str(dataset.get("license") or "other"),
         "language": _languages(manifest),
         "pretty_name": _title(manifest),
         "task_categories": ["text-classification"],
-        "size_categories": [_size_category(kept)],
+        "size_categories": [_size_category(sum(_total(own, "rows") for own in subsets.values()))],
         "tags": ["reward-model", "user-feedback", "preference", "croissant", "sluice"],
     }
-    if any(s.get("format") == "wildchat" for s in manifest.get("sources") or []):
-        head["source_datasets"] = ["extended|allenai/WildChat-4.8M"]
-    configs, infos = [], []
-    subsets = _subset_names(shards)
-    if subsets:
-        configs.append(
-            {
-                "config_name": "default",
-                "default": True,
-                "data_files": [{"split": name, "path": f"data/{name}-*.parquet"} for name in subsets],
-            }
-        )
-        infos.append(
-            _info(
-                "default",
-                KEPT,
-                {
-                    name: [s for s in shards if s.get("kind") == "data" and s.get("subset") == name]
-                    for name in subsets
-                },
-            )
-        )
-    rejected = [s for s in shards if s.get("kind") == "rejected"]
-    if rejected:
-        configs.append(
-            {
-                "config_name": "rejected",
-                "data_files": [{"split": "rejected", "path": "rejected/rejected-*.parquet"}],
-            }
-        )
-        infos.append(_info("rejected", REJECTED, {"rejected": rejected}))
+    upstream = sorted(
+        set(re.findall(r"allenai/WildChat[\w.-]*\w", repr([plan.get("settings"), manifest.get("sources")])))
+    )
+    if upstream:
+        head["source_datasets"] = [f"extended|{name}" for name in upstream]
+    configs: list[dict[str, Any]] = []
+    for name, schema, files in (("default", KEPT, subsets), ("rejected", REJECTED, {"rejected": rejected})):
+        present = {
+            subset: own for subset, own in files.items() if own
+        }  # the loader fails on a subset without rows
+        if present:
+            data_files = [{"split": subset, "path": _pattern(own, shards)} for subset, own in present.items()]
+            configs.append({"config_name": name, "data_files": data_files})
+            head.setdefault("dataset_info", []).append(_info(name, schema, present))
     if configs:
+        configs[0]["default"] = True
         head["configs"] = configs
-        head["dataset_info"] = infos
     text: str = yaml.safe_dump(_spelled(head), sort_keys=False, allow_unicode=True, width=100)
     return text
 
@@ -243,14 +227,25 @@ def _title(manifest: Mapping[str, Any]) -> str:
     return str(dataset.get("title") or dataset.get("name") or "Untitled dataset")
 
 
-def _subset_names(shards: list[Mapping[str, Any]]) -> list[str]:
+def _subsets(shards: list[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Data shards by subset, train first."""
     names = {str(s["subset"]) for s in shards if s.get("kind") == "data" and s.get("subset")}
     order = {"train": 0, "validation": 1, "test": 2}
-    return sorted(names, key=lambda name: (order.get(name, 3), name))
+    return {
+        name: [s for s in shards if s.get("kind") == "data" and s.get("subset") == name]
+        for name in sorted(names, key=lambda name: (order.get(name, 3), name))
+    }
 
 
-def _rows(shards: list[Mapping[str, Any]], kind: str, subset: str) -> int:
-    return _total([s for s in shards if s.get("kind") == kind and s.get("subset") == subset], "rows")
+def _pattern(wanted: list[Mapping[str, Any]], shards: list[Mapping[str, Any]]) -> str | list[str]:
+    """A glob for the shards, or their paths where the glob would catch one without rows."""
+    paths = [str(s["path"]) for s in wanted]
+    globs = {re.sub(r"\d+-of-\d+", "*", path) for path in paths}
+    if len(globs) == 1:
+        glob = globs.pop()
+        if [str(s["path"]) for s in shards if fnmatchcase(str(s["path"]), glob)] == paths:
+            return glob
+    return paths
 
 
 def _total(shards: list[Mapping[str, Any]], key: str) -> int:

@@ -307,19 +307,25 @@ def to_conversations(rows: pa.Table, mapping: Mapping) -> tuple[pa.Table, pa.Tab
     lengths = frame[mapping.turns].list.len().cast(pl.Int64)
     unknown = messages.select(_row_of(lengths), "stated", "role").filter(pl.col("role").is_null())
     details = unknown.group_by("row").agg(detail=pl.col("stated").fill_null("null").unique().sort().str.join(", "))
-    frame = frame.with_row_index("row").join(details, on="row", how="left", maintain_order="left").with_columns(
-        _message_lists(messages.drop("stated"), lengths),
-        conversation_id=pl.coalesce(_id(mapping), pl.format("row-{}", "source_row")),
-        seen=pl.col(mapping.seen).fill_null(0) if mapping.seen else pl.lit(0, pl.Int32),
-        user=_column(mapping.user, pl.String),
-        model=_column(mapping.model, pl.String),
-        language=_column(mapping.language, pl.String),
-        timestamp=_column(mapping.time, pl.Datetime("us", "UTC")),
-        toxic=_column(mapping.toxic, pl.Boolean),
-        redacted=_column(mapping.redacted, pl.Boolean),
+    frame = (
+        frame.with_row_index("row")
+        .join(details, on="row", how="left", maintain_order="left")
+        .with_columns(
+            _message_lists(messages.drop("stated"), lengths),
+            conversation_id=pl.coalesce(_id(mapping), pl.format("row-{}", "source_row")),
+            seen=pl.col(mapping.seen).fill_null(0) if mapping.seen else pl.lit(0, pl.Int32),
+            user=_column(mapping.user, pl.String),
+            model=_column(mapping.model, pl.String),
+            language=_column(mapping.language, pl.String),
+            timestamp=_column(mapping.time, pl.Datetime("us", "UTC")),
+            toxic=_column(mapping.toxic, pl.Boolean),
+            redacted=_column(mapping.redacted, pl.Boolean),
+        )
     )
     if mapping.message_user:
-        named = pl.col(mapping.turns).list.eval(pl.element().struct.field(mapping.message_user).drop_nulls()).list.first()
+        named = (
+            pl.col(mapping.turns).list.eval(pl.element().struct.field(mapping.message_user).drop_nulls()).list.first()
+        )
         frame = frame.with_columns(user=pl.coalesce("user", named))
     frame = frame.with_columns(language.codes(frame["language"]))
     flags = pl.col("messages").list.eval(pl.element().struct.field("moderation_flagged"))
@@ -340,15 +346,16 @@ def _messages(frame: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
     if mapping.moderation:
         within = pl.int_ranges(0, pl.col(mapping.turns).list.len())
         columns.append(pl.col(mapping.moderation).list.gather(within, null_on_oob=True).alias("moderation"))
-    long = frame.select(columns).explode(pl.all())
+    long = frame.select(columns)
+    long = long.explode(long.columns)
     turn = pl.col(mapping.turns).struct
     stated = turn.field(mapping.role)
     flag = pl.col("moderation").struct.field("flagged") if mapping.moderation else pl.lit(None, pl.Boolean)
     messages = long.select(
         stated=stated,
-        role=stated.str.to_lowercase().str.strip_chars().replace_strict(
-            {**_ROLES, **mapping.roles}, default=None, return_dtype=pl.String
-        ),
+        role=stated.str.to_lowercase()
+        .str.strip_chars()
+        .replace_strict({**_ROLES, **mapping.roles}, default=None, return_dtype=pl.String),
         content=turn.field(mapping.content),
         language=turn.field(mapping.message_language) if mapping.message_language else pl.lit(None, pl.String),
         timestamp=turn.field(mapping.message_time) if mapping.message_time else pl.lit(None, pl.Datetime("us", "UTC")),

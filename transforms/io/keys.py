@@ -71,7 +71,7 @@ def cached(read: ReadKeys, folder: Path, split: Split, following: Callable[[Spli
         yield found
 
 
-class FindKeys(beam.DoFn):  # type: ignore[misc]
+class FindKeys(beam.DoFn):
     """Split index to tables of keys: by exchange prefix, by conversation prefix, and per split its owners."""
 
     EXCHANGES: Final = "exchanges"
@@ -115,7 +115,9 @@ def duplicates(exchanges: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     ordered = exchanges.sort("key", "check", "file", "source_row", "ordinal")
     first = [pl.col(name).first().over("key", "check").alias(f"first_{name}") for name in ("record_id", "owner")]
     repeated = ordered.with_columns(first).filter(pl.col("record_id") != pl.col("first_record_id"))
-    edges = repeated.filter(pl.col("owner") != pl.col("first_owner")).select(owner="first_owner", other="owner").unique()
+    edges = (
+        repeated.filter(pl.col("owner") != pl.col("first_owner")).select(owner="first_owner", other="owner").unique()
+    )
     return repeated.select("split", "source_row", "ordinal", duplicate_of="first_record_id"), edges
 
 
@@ -139,7 +141,7 @@ def components(edges: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame({"owner": owners, "label": labels}).select("owner", group=pl.col("owner").min().over("label"))
 
 
-class FindDuplicates(beam.DoFn):  # type: ignore[misc]
+class FindDuplicates(beam.DoFn):
     """All exchanges of a prefix to per-split duplicates, and edges as a second output."""
 
     EDGES: Final = "edges"
@@ -152,7 +154,7 @@ class FindDuplicates(beam.DoFn):  # type: ignore[misc]
             yield split, part.to_arrow()
 
 
-class FindShared(beam.DoFn):  # type: ignore[misc]
+class FindShared(beam.DoFn):
     """All conversation ids of a prefix to edges."""
 
     def process(self, element: tuple[int, Iterable[pa.Table]]) -> Iterator[pa.Table]:
@@ -161,7 +163,7 @@ class FindShared(beam.DoFn):  # type: ignore[misc]
             yield edges.to_arrow()
 
 
-class WriteList(beam.DoFn):  # type: ignore[misc]
+class WriteList(beam.DoFn):
     """Write one split's list; its name carries the rows read and the list's digest."""
 
     def __init__(self, folder: str) -> None:
@@ -186,7 +188,7 @@ def join_groups(element: tuple[None, Iterable[pa.Table]]) -> pa.Table:
     return components(pl.concat([pl.DataFrame(table) for table in element[1]]).unique()).to_arrow()
 
 
-class KeyPass(beam.PTransform):  # type: ignore[misc]
+class KeyPass(beam.PTransform):
     """Split indices to one list a split, written to ``folder``."""
 
     def __init__(self, read: Callable[[int], Iterator[KeyTable]], folder: Path, bits: int) -> None:
@@ -251,6 +253,9 @@ def drop_duplicates(frame: pl.DataFrame, split: Split, lists: Path) -> pl.DataFr
     """Reject instances that the key pass found earlier in the sources; names the survivor in ``duplicate_of``."""
     repeated = _listed(lists, split.key).filter(pl.col("duplicate_of").is_not_null())
     found = frame.join(
-        repeated.select("source_row", "ordinal", "duplicate_of"), on=["source_row", "ordinal"], how="left", maintain_order="left"
+        repeated.select("source_row", "ordinal", "duplicate_of"),
+        on=["source_row", "ordinal"],
+        how="left",
+        maintain_order="left",
     )
     return found.with_columns(reason=pl.when(pl.col("duplicate_of").is_not_null()).then(pl.lit("duplicate")))

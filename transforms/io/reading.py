@@ -97,9 +97,7 @@ def _open(file: SourceFile, options: Mapping[str, Any]) -> BinaryIO:
     return stream
 
 
-def _read_parquet(
-    split: Split, schema: pa.Schema, options: Mapping[str, Any], prepare: Prepare | None
-) -> Reading:
+def _read_parquet(split: Split, schema: pa.Schema, options: Mapping[str, Any], prepare: Prepare | None) -> Reading:
     stop = split.start if split.stop is None else split.stop
     with _open(split.file, options) as stream:
         parquet = pq.ParquetFile(stream)
@@ -135,7 +133,8 @@ def _read_parquet(
 
 def _groups(footer: pq.FileMetaData, start: int, stop: int) -> tuple[list[int], int]:
     """Row groups that hold rows start to stop, and the index of the first row among them."""
-    groups, first, at = [], 0, 0
+    groups: list[int] = []
+    first, at = 0, 0
     for index in range(footer.num_row_groups):
         rows = footer.row_group(index).num_rows
         if at < stop and at + rows > start:
@@ -215,7 +214,9 @@ def _parse_times(array: pa.Array, kind: pa.DataType) -> pa.Array:
     frame = pl.DataFrame({"text": texts}).select(
         pl.coalesce(
             pl.col("text").str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False),
-            pl.col("text").str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", strict=False).dt.replace_time_zone(None),
+            pl.col("text")
+            .str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", strict=False)
+            .dt.replace_time_zone(None),
         ).dt.replace_time_zone("UTC")
     )
     return frame.to_series().to_arrow().cast(kind)

@@ -49,7 +49,7 @@ def group(receipts: Sequence[Receipt]) -> Group:
     return Group(hashlib.sha256("\n".join(marks).encode()).hexdigest()[:20], tuple(r.part for r in receipts))
 
 
-class WriteShard(beam.DoFn):  # type: ignore[misc]
+class WriteShard(beam.DoFn):
     """One group of parts to at most three Parquet files and a description, unless it is there already."""
 
     def __init__(self, work: Path, kept: pa.Schema, rejected: pa.Schema) -> None:
@@ -159,14 +159,15 @@ def _sum(counts: Iterable[StageCount]) -> dict[str, int]:
 
 
 def place(work: Path, groups: Sequence[Group], target: Path) -> list[dict[str, Any]]:
-    """Link the shards of some groups into a snapshot under Hugging Face names; returns the manifest's shards."""
+    """Link the shards of some groups into a snapshot under Hugging Face names; returns the manifest's shards.
+
+    A subset without rows has no shard: Hugging Face's reader fails on an empty one.
+    """
     described = [(g, json.loads((work / "shards" / g.key / "shard.json").read_bytes())) for g in groups]
     listed = []
     for name in (*SUBSETS, "rejected"):
         kind = "rejected" if name == "rejected" else "data"
         chosen = [(g, shards[name]) for g, shards in described if shards[name]["rows"]]
-        if not chosen and name in ("train", "rejected"):
-            chosen = [(g, shards[name]) for g, shards in described[:1]]
         for number, (g, shard) in enumerate(chosen):
             path = f"{kind}/{name}-{number:05d}-of-{len(chosen):05d}.parquet"
             _link(work / "shards" / g.key / f"{name}.parquet", target / path)
@@ -217,6 +218,14 @@ def shard_paths(snapshot: Path, kind: str) -> list[Path]:
     return [snapshot / shard["path"] for shard in manifest(snapshot)["shards"] if shard["kind"] == kind]
 
 
+def batches(paths: Iterable[Path]) -> Iterator[pl.DataFrame]:
+    """Rows of Parquet files, a row group at a time."""
+    for path in paths:
+        stored = pq.ParquetFile(path)
+        for index in range(stored.num_row_groups):
+            yield pl.DataFrame(stored.read_row_group(index))
+
+
 def scan(snapshot: Path, kind: str, schema: pa.Schema) -> pl.LazyFrame:
     """Rows of a snapshot in the current schema, also of one written by an older version.
 
@@ -233,7 +242,8 @@ def scan(snapshot: Path, kind: str, schema: pa.Schema) -> pl.LazyFrame:
     frame = pl.scan_parquet(shard_paths(snapshot, kind), missing_columns="insert", extra_columns="ignore")
     stored = frame.collect_schema()
     return frame.select(
-        pl.col(name).cast(kind_) if name in stored else pl.lit(None, kind_).alias(name) for name, kind_ in target.items()
+        pl.col(name).cast(kind_) if name in stored else pl.lit(None, kind_).alias(name)
+        for name, kind_ in target.items()
     )
 
 

@@ -24,7 +24,6 @@ import importlib
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType, ModuleType
@@ -32,6 +31,7 @@ from typing import Any, Final, Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 EncoderName = Literal["use-multilingual", "minilm", "lexical"]
 Floats = npt.NDArray[np.float32]
@@ -153,7 +153,7 @@ def _function(name: EncoderName) -> SimilarityFunction:
 def _cosines(encode: Callable[[str], Floats], left: Sequence[str], right: Sequence[str]) -> npt.NDArray[np.float64]:
     """Cosines of pairs, each different text encoded once."""
     rows = {text: row for row, text in enumerate(dict.fromkeys([*left, *right]))}
-    with _one_thread():
+    with threadpool_limits(limits=1):
         vectors = np.stack([encode(text) for text in rows]).astype(np.float64)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     pairs = vectors[[rows[text] for text in left]] * vectors[[rows[text] for text in right]]
@@ -180,14 +180,6 @@ def _load_minilm() -> Callable[[str], Floats]:
     _import("transformers.utils.logging", "minilm").disable_progress_bar()
     model: Any = package.load_model(device="cpu")
     return lambda text: np.asarray(model.encode(text, show_progress_bar=False, convert_to_numpy=True), dtype=np.float32)
-
-
-def _one_thread() -> AbstractContextManager[Any]:
-    """Hold BLAS and OpenMP to one thread where threadpoolctl is installed."""
-    try:
-        return importlib.import_module("threadpoolctl").threadpool_limits(limits=1)  # type: ignore[no-any-return]
-    except ImportError:
-        return nullcontext()
 
 
 def _lexical(left: Sequence[str], right: Sequence[str]) -> npt.NDArray[np.float64]:

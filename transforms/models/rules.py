@@ -12,6 +12,7 @@ file's ``default`` goes to the rest::
     rules:
       - id: en-thanks
         label: 5
+        cue: thank|great         # optional: also needed, and small, so that most texts are passed over quickly
         pattern: '^(?:thanks|thank you|<praise>)\\b'
         unless: '\\bin advance\\b'
         scope: head              # head (default), tail, whole
@@ -71,6 +72,7 @@ class Rule:
     id: str
     label: Label
     pattern: str
+    cue: str | None = None
     unless: str | None = None
     scope: Scope = "head"
     language: Language = "any"
@@ -132,17 +134,17 @@ def classify(texts: pl.Series, rules: RuleSet) -> pl.DataFrame:
     for rule in rules.rules:
         if open_.is_empty():
             break
-        hit = open_.select(_hits(rule)).to_series()
-        if hit.any():
+        hit = _hits(open_, rule)
+        if not hit.is_empty():
             decided.append(
-                open_.filter(hit).select(
+                hit.select(
                     "row",
                     pl.lit(rule.label, dtype=dtype).alias("label"),
                     pl.lit(rule.id).alias("rule"),
                     pl.col(_view(rule)).str.extract(f"({rule.pattern})").str.slice(0, MATCHED_CHARS).alias("matched"),
                 )
             )
-            open_ = open_.filter(~hit)
+            open_ = open_.join(hit, on="row", how="anti", maintain_order="left")
     rows = pl.select(pl.int_range(texts.len(), dtype=pl.UInt32).alias("row"))
     return rows.join(pl.concat(decided), on="row", how="left", maintain_order="left").select(
         pl.col("label").fill_null(pl.lit(rules.default, dtype=dtype)), "rule", "matched"
@@ -150,29 +152,31 @@ def classify(texts: pl.Series, rules: RuleSet) -> pl.DataFrame:
 
 
 def _views(texts: pl.Series, rules: RuleSet) -> pl.DataFrame:
-    """The texts that may match: `row`, `chars` and, normalised, what the scopes show of them.
+    """The texts that may match: `row`, `chars` and, normalised, what each scope shows of them.
 
-    One expression over all patterns of a scope drops the many texts that match nothing.
+    Where every rule has a cue, one expression over all of them drops the many texts that match nothing.
     """
     text = pl.col("text").str.strip_chars()
-    patterns: dict[str, list[str]] = {}
-    for rule in rules.rules:
-        patterns.setdefault(_view(rule), []).append(rule.pattern)
     windows: dict[str, tuple[int, int | None]] = {
         "head": (0, HEAD_CHARS),
         "tail": (-TAIL_CHARS, TAIL_CHARS),
         "whole": (0, _whole_chars(rules)),
     }
-    return (
-        pl.LazyFrame({"text": texts})
-        .select(
-            pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"),
-            text.str.len_chars().alias("chars"),
-            *(_seen(normalise(text.str.slice(*windows[view])), view, rules).alias(view) for view in patterns),
-        )
-        .filter(pl.any_horizontal(pl.col(view).str.contains(_either(found)) for view, found in patterns.items()))
-        .collect()
+    cues: dict[str, list[str | None]] = {}
+    for rule in rules.rules:
+        cues.setdefault(_view(rule), []).append(rule.cue)
+    views = pl.LazyFrame({"text": texts}).select(
+        pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"),
+        text.str.len_chars().alias("chars"),
+        *(_seen(normalise(text.str.slice(*windows[view])), view, rules).alias(view) for view in cues),
     )
+    if all(rule.cue for rule in rules.rules):
+        views = views.filter(
+            pl.any_horizontal(
+                pl.col(view).str.contains(_either([cue for cue in found if cue])) for view, found in cues.items()
+            )
+        )
+    return views.collect()
 
 
 def _view(rule: Rule) -> str:
@@ -192,17 +196,17 @@ def _whole_chars(rules: RuleSet) -> int | None:
     return None if None in limits else max((limit for limit in limits if limit is not None), default=0)
 
 
-def _hits(rule: Rule) -> pl.Expr:
-    """Whether a rule matches, on a row of `_views`."""
+def _hits(views: pl.DataFrame, rule: Rule) -> pl.DataFrame:
+    """The rows of `_views` that a rule matches; step by step, so that few rows see the costly expression."""
     view = pl.col(_view(rule))
-    hits = view.str.contains(rule.pattern)
     if rule.min_chars is not None:
-        hits &= pl.col("chars") >= rule.min_chars
+        views = views.filter(pl.col("chars") >= rule.min_chars)
     if rule.max_chars is not None:
-        hits &= pl.col("chars") <= rule.max_chars
-    if rule.unless is not None:
-        hits &= ~view.str.contains(rule.unless)
-    return hits
+        views = views.filter(pl.col("chars") <= rule.max_chars)
+    if rule.cue is not None:
+        views = views.filter(view.str.contains(rule.cue))
+    views = views.filter(view.str.contains(rule.pattern))
+    return views if rule.unless is None else views.filter(~view.str.contains(rule.unless))
 
 
 def _either(patterns: list[str]) -> str:
@@ -234,6 +238,7 @@ class _Entry(BaseModel):
     id: Annotated[str, Field(min_length=1)]
     label: Label
     pattern: str | list[str]
+    cue: str | list[str] | None = None
     unless: str | list[str] | None = None
     scope: Scope = "head"
     language: Language = "any"
@@ -256,7 +261,7 @@ class _File(BaseModel):
 
 def _parse(data: bytes) -> RuleSet:
     try:
-        file = _File.model_validate(yaml.load(data, _PlainLoader))
+        file = _File.model_validate(yaml.load(data, _PlainLoader))  # noqa: S506  # a SafeLoader
     except yaml.YAMLError as error:
         raise RulesError(f"not plain YAML: {error}") from error
     except ValidationError as error:
@@ -275,12 +280,15 @@ def _parse(data: bytes) -> RuleSet:
             raise RulesError(f"{where}: the id is repeated")
         if type(entry.label) is not type(file.default):
             raise RulesError(f"{where}: label must be of the type of default, {type(file.default).__name__}")
-        unless = None if entry.unless is None else _expression(entry.unless, terms, f"{where}: unless")
-        pattern = _expression(entry.pattern, terms, f"{where}: pattern")
         rules.append(
-            Rule(**entry.model_dump(exclude={"pattern", "unless"}), pattern=pattern, unless=unless),
+            Rule(
+                pattern=_expression(entry.pattern, terms, f"{where}: pattern"),
+                cue=None if entry.cue is None else _expression(entry.cue, terms, f"{where}: cue"),
+                unless=None if entry.unless is None else _expression(entry.unless, terms, f"{where}: unless"),
+                **entry.model_dump(exclude={"pattern", "cue", "unless"}),
+            )
         )
-    _matches_empty(_either([rule.pattern for rule in rules]), "all patterns together")
+    _matches_empty(_either([rule.cue for rule in rules if rule.cue]), "all cues together")
     skip = None if file.skip is None else _expression(file.skip, terms, "skip", may_be_empty=True)
     return RuleSet(file.name, file.version, hashlib.sha256(data).hexdigest(), file.default, tuple(rules), skip)
 

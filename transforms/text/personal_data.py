@@ -22,9 +22,10 @@ Dates, years, times, ISBNs, decimals, amounts, hashes, UUIDs, and digits inside 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from ipaddress import ip_address
+from itertools import compress
 from typing import Final, Literal, NamedTuple
 
 import polars as pl
@@ -57,9 +58,9 @@ def kinds(texts: pl.Series) -> pl.Series:
         List(String), n, named like ``texts``: the ``Kind`` names in alphabetical order, each once; empty for a clean text, null
         for null.
     """
-    rows = _candidates(texts)
+    rows, scanned = _scanned(texts)
     found = pl.DataFrame(
-        {"row": rows["row"], "found": [sorted(_scan(text)[1]) for text in rows["text"]]},
+        {"row": rows, "found": [sorted(some) for _, some in scanned]},
         schema={"row": pl.UInt32, "found": pl.List(pl.String)},
     )
     nothing = pl.lit([], dtype=pl.List(pl.String))
@@ -81,10 +82,9 @@ def redact(texts: pl.Series) -> pl.Series:
     Returns:
         String, n, named like ``texts``. A text with nothing found is unchanged; redacting twice changes nothing more.
     """
-    rows = _candidates(texts)
+    rows, scanned = _scanned(texts)
     clean = pl.DataFrame(
-        {"row": rows["row"], "clean": [_scan(text)[0] for text in rows["text"]]},
-        schema={"row": pl.UInt32, "clean": pl.String},
+        {"row": rows, "clean": [text for text, _ in scanned]}, schema={"row": pl.UInt32, "clean": pl.String}
     )
     answer = pl.coalesce("clean", "text")
     return (
@@ -120,13 +120,16 @@ def _numbered(texts: pl.Series) -> pl.DataFrame:
     return pl.DataFrame({"text": texts.rename("text").cast(pl.String)}).with_row_index("row")
 
 
-def _candidates(texts: pl.Series) -> pl.DataFrame:
-    """The rows whose text may hold personal data: row, text."""
-    some = pl.any_horizontal(pl.col("text").str.contains(detector.loose) for detector in DETECTORS)
-    return _numbered(texts).filter(pl.col("text").str.contains("[0-9@]")).filter(some)
+def _scanned(texts: pl.Series) -> tuple[pl.Series, list[tuple[str, set[Kind]]]]:
+    """The rows whose text may hold personal data, and what ``_scan`` makes of them."""
+    rows = _numbered(texts).filter(pl.col("text").str.contains("[0-9@]"))
+    hits = [pl.col("text").str.contains(detector.loose).alias(str(index)) for index, detector in enumerate(DETECTORS)]
+    rows = rows.with_columns(hits=pl.concat_list(hits)).filter(pl.col("hits").list.any())
+    pairs = zip(rows["text"], rows["hits"].to_list(), strict=True)
+    return rows["row"], [_scan(text, list(compress(DETECTORS, wanted))) for text, wanted in pairs]
 
 
-def _scan(text: str) -> tuple[str, set[Kind]]:
+def _scan(text: str, detectors: Sequence[Detector]) -> tuple[str, set[Kind]]:
     """One text with placeholders, and what was replaced.
 
     A later detector sees the earlier ones' placeholders. Again until nothing is found: a number may have been hidden only by
@@ -136,7 +139,7 @@ def _scan(text: str) -> tuple[str, set[Kind]]:
     count = 1
     while count:
         count = 0
-        for detector in DETECTORS:
+        for detector in detectors:
             text, more = _replace(detector, text)
             found |= {detector.kind} if more else set()
             count += more
@@ -170,9 +173,8 @@ def _whole(match: re.Match[str]) -> int:
 _RESERVED: Final = re.compile(
     r"(?:^|\.)(?:example\.(?:com|org|net)|example|test|invalid|localhost|local)$", re.IGNORECASE
 )
-_FILE_ENDINGS: Final = frozenset(
-    "png jpg jpeg gif svg webp ico pdf js ts jsx tsx css html htm json xml yaml yml md txt csv py rb java cpp exe dll zip".split()
-)
+_FILES = "png jpg jpeg gif svg webp ico pdf js ts jsx tsx css html htm json xml yaml yml md txt csv py rb java cpp exe zip"
+_FILE_ENDINGS: Final = frozenset(_FILES.split())
 
 
 def _email(match: re.Match[str]) -> int:

@@ -184,12 +184,24 @@ def test_a_subset_without_shards_is_not_promised(tmp_path: Path) -> None:
     assert [f["split"] for f in head["configs"][0]["data_files"]] == ["train"]
 
 
-def test_an_empty_train_shard_loads(tmp_path: Path) -> None:
+def test_shards_without_rows_do_not_stop_the_loader(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
-    manifest = snapshot(tmp_path / "snap", {"train": 0})
-    (tmp_path / "snap" / "README.md").write_text(cards.render_card(manifest, {}), encoding="utf-8")
+    manifest = snapshot(tmp_path / "snap", {"train": 1, "test": 0})
+    card = cards.render_card(manifest, {})
+    assert front_matter(card)["configs"][0]["data_files"] == [
+        {"split": "train", "path": ["data/train-00000-of-00002.parquet"]}
+    ]
+    (tmp_path / "snap" / "README.md").write_text(card, encoding="utf-8")
     loaded = datasets.load_dataset(str(tmp_path / "snap"), cache_dir=str(tmp_path / "cache"))
-    assert loaded["train"].num_rows == 0
+    assert {name: rows.num_rows for name, rows in loaded.items()} == {"train": 1}
+
+
+def test_the_upstream_dataset_is_named_where_the_settings_name_it(tmp_path: Path) -> None:
+    manifest = snapshot(tmp_path)
+    assert "source_datasets" not in front_matter(cards.render_card(manifest, {}))
+    manifest["plan"]["settings"]["sources"] = ["hf://datasets/allenai/WildChat-1M/data/*.parquet"]
+    head = front_matter(cards.render_card(manifest, {}))
+    assert head["source_datasets"] == ["extended|allenai/WildChat-1M"]
 
 
 def test_the_body_tells_counts_levels_sources_and_duties(tmp_path: Path) -> None:
@@ -237,7 +249,7 @@ def test_wildchats_duties_are_only_named_for_wildchat(tmp_path: Path) -> None:
     manifest["sources"] = manifest["sources"][1:]
     card = cards.render_card(manifest, {})
     assert "come from WildChat" not in card
-    assert "source_datasets" not in front_matter(card)
+    assert "The licences of the sources above" in card
 
 
 def test_every_column_is_described() -> None:
@@ -264,8 +276,8 @@ def test_hostile_values_stay_text(tmp_path: Path) -> None:
     assert head["pretty_name"] == " ".join(HOSTILE.replace("\u202e", "[U+202E]").split())
     body = card.split("---\n", 2)[2]
     assert "<script" not in body
-    assert "](javascript" not in body.replace("\\[", "").replace("\\]", "")
-    assert "{{ 7" not in body.replace("\\{", "")  # escaped, and not evaluated
+    assert not re.search(r"(?<!\\)\]\(javascript", body)
+    assert r"\{\{ 7\*7 \}\}" in body
     assert "\u202e" not in card
     assert not re.search(r"^(---|# <)", body, re.MULTILINE)
     for table in re.findall(r"(?:^\|.*\n)+", body, re.MULTILINE):

@@ -364,7 +364,7 @@ def hostile_page() -> str:
     bad["plan"]["models"] = [{"role": HOSTILE, HOSTILE: HOSTILE}]
     run = poisoned(RUN, HOSTILE) | {"packages": {HOSTILE: HOSTILE}, "stage_seconds": {HOSTILE: 1.0}}
     texts = {"query": HOSTILE, "response": HOSTILE + "W" * 10_000, "feedback": HOSTILE, "language": HOSTILE}
-    kept = kept_row(1, source_uri=HOSTILE, record_id=HOSTILE, **texts)
+    kept = kept_row(1, source_uri=HOSTILE, record_id=HOSTILE) | texts
     kept |= {
         "judge.rule": HOSTILE,
         "judge.reason": HOSTILE,

@@ -109,8 +109,8 @@ def test_odd_texts_do_no_harm(name: EncoderName) -> None:
 @each_encoder
 def test_hand_made_pairs_fall_on_the_right_side(name: EncoderName) -> None:
     """What docs/similarity.md says: unrelated pairs stay out; English, and Chinese where the encoder reads it, get in."""
-    least = {"use-multilingual": {"en": 11, "zh": 10}, "lexical": {"en": 11, "zh": 9}, "minilm": {"en": 14}}[name]
-    for code, wanted in least.items():
+    accepted = {"use-multilingual": {"en": 11, "zh": 10}, "lexical": {"en": 11, "zh": 8}, "minilm": {"en": 14}}[name]
+    for code, wanted in accepted.items():
         related, unrelated = (CALIBRATION["hand_made_scores"](name, code, kind) for kind in (True, False))
         assert (related >= THRESHOLDS[name]).sum() == wanted
         assert (unrelated >= THRESHOLDS[name]).sum() == 0

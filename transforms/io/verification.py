@@ -1,0 +1,136 @@
+"""Checking a published snapshot against its manifest and against itself."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.provenance import MANIFEST_VERSION
+from transforms.io import files, snapshots
+from transforms.io.snapshots import SnapshotError
+
+
+def problems(snapshot: Path, kept: pa.Schema, rejected: pa.Schema) -> Iterator[str]:
+    """Everything that is wrong with a snapshot, one line each; nothing when it is sound.
+
+    Checksums, schemas and row counts of shards come first, then what the rows say: that both ledgers close
+    and agree with the shards, that record ids are unique, that every row comes from a listed source, and
+    that no user and no conversation is in two subsets.
+    """
+    manifest = snapshots.manifest(snapshot)
+    if manifest.get("manifest_version", 0) > MANIFEST_VERSION:
+        raise SnapshotError(
+            f"{snapshot}: expected manifest version {MANIFEST_VERSION} or older, found {manifest['manifest_version']}"
+        )
+    broken = list(_shards(snapshot, manifest, {"data": kept, "rejected": rejected}))
+    yield from broken
+    if not broken:
+        yield from _ledgers(manifest)
+        yield from _rows(snapshot, manifest, kept, rejected)
+
+
+def _shards(snapshot: Path, manifest: dict[str, Any], schemas: dict[str, pa.Schema]) -> Iterator[str]:
+    listed = {shard["path"] for shard in manifest["shards"]}
+    for path in sorted(p for folder in ("data", "rejected") for p in (snapshot / folder).glob("*")):
+        if (name := path.relative_to(snapshot).as_posix()) not in listed:
+            yield f"{name}: in the snapshot, but not in its manifest"
+    for shard in manifest["shards"]:
+        path = snapshot / shard["path"]
+        if not path.exists():
+            yield f"{shard['path']}: missing"
+        elif (size := path.stat().st_size) != shard["bytes"]:
+            yield f"{shard['path']}: expected {shard['bytes']} bytes, found {size}"
+        elif (digest := files.sha256(path)) != shard["sha256"]:
+            yield f"{shard['path']}: expected SHA-256 {shard['sha256']}, found {digest}"
+        else:
+            stored = pq.ParquetFile(path)
+            if stored.metadata.num_rows != shard["rows"]:
+                yield f"{shard['path']}: expected {shard['rows']} rows, found {stored.metadata.num_rows}"
+            expected = schemas[shard["kind"]]
+            current = manifest["schema_version"] == int(expected.metadata[b"sluice.schema_version"])
+            if current and not stored.schema_arrow.equals(expected, check_metadata=False):
+                yield f"{shard['path']}: its columns differ from schema version {manifest['schema_version']}"
+
+
+def _ledgers(manifest: dict[str, Any]) -> Iterator[str]:
+    counts = manifest["counts"]
+    rows = counts["rows_used"] + sum(counts["rows_rejected"].values())
+    if rows != counts["rows_read"]:
+        yield f"manifest: {counts['rows_read']} rows read, but {rows} used or rejected"
+    instances = counts["kept"] + sum(counts["instances_rejected"].values())
+    if instances != counts["instances"]:
+        yield f"manifest: {counts['instances']} instances, but {instances} kept or rejected"
+    for stage in counts["stages"]:
+        if stage["in"] != stage["out"] + sum(stage["rejected"].values()):
+            yield f"manifest: stage {stage['stage']}: {stage['in']} in, but {stage['out']} out and {stage['rejected']}"
+    read = sum(source["rows"] for source in manifest["sources"])
+    if read != counts["rows_read"]:
+        yield f"manifest: {counts['rows_read']} rows read, but its sources have {read}"
+
+
+def _rows(snapshot: Path, manifest: dict[str, Any], kept: pa.Schema, rejected: pa.Schema) -> Iterator[str]:
+    data = snapshots.scan(snapshot, "data", kept)
+    lost = snapshots.scan(snapshot, "rejected", rejected)
+    counts = manifest["counts"]
+    reasons = lost.group_by("unit", "reason").len().collect()
+    for unit, name in (("row", "rows_rejected"), ("instance", "instances_rejected")):
+        found = {r: n for u, r, n in reasons.rows() if u == unit}
+        if Counter(found) != Counter(counts[name]):
+            yield f"rejected: expected {name} {counts[name]}, found {found}"
+    labels = data.group_by("subset", "label").len().collect().rows()
+    found_labels: dict[str, dict[str, int]] = {}
+    for subset, label, n in sorted(labels):
+        found_labels.setdefault(subset, {})[str(label)] = n
+    if found_labels != counts["labels"]:
+        yield f"data: expected labels {counts['labels']}, found {found_labels}"
+    for shard in manifest["shards"]:
+        if shard["kind"] == "data":
+            other = pl.scan_parquet(snapshot / shard["path"]).filter(pl.col("subset") != shard["subset"])
+            if n := other.select(pl.len()).collect().item():
+                yield f"{shard['path']}: {n} rows of another subset"
+    ids = pl.concat([data.select("record_id"), lost.select("record_id")])
+    for record, n in ids.group_by("record_id").len().filter(pl.col("len") > 1).head(3).collect().rows():
+        yield f"record_id {record}: stands {n} times"
+    unknown = lost.filter(pl.col("duplicate_of").is_not_null()).join(
+        ids, left_on="duplicate_of", right_on="record_id", how="anti"
+    )
+    for record, other in unknown.select("record_id", "duplicate_of").head(3).collect().rows():
+        yield f"record_id {record}: is a duplicate of {other}, which is not in the snapshot"
+    sources = [source["uri"] for source in manifest["sources"]]
+    for frame, kind in ((data, "data"), (lost, "rejected")):
+        strangers = frame.filter(~pl.col("source_uri").is_in(sources)).select(pl.len()).collect().item()
+        if strangers:
+            yield f"{kind}: {strangers} rows from sources that the manifest does not list"
+    yield from _leaks(data, manifest)
+
+
+def _leaks(data: pl.LazyFrame, manifest: dict[str, Any]) -> Iterator[str]:
+    """Users and conversations on both sides, unless the plan splits otherwise."""
+    by = manifest["plan"]["settings"].get("subset", {}).get("by", "user")
+    for column in {"user": ("conversation_id", "user_id"), "conversation": ("conversation_id",), "row": ()}[by]:
+        crossing = data.group_by(column).agg(pl.col("subset").n_unique()).filter(pl.col(column).is_not_null())
+        for (value,) in crossing.filter(pl.col("subset") > 1).select(column).head(3).collect().rows():
+            yield f"{column} {value}: in both train and test"
+
+
+def changed_sources(manifest: dict[str, Any], where: dict[str, str]) -> Iterator[str]:
+    """Source files that are gone or differ from the manifest; ``where`` maps relative to full URIs."""
+    for source in manifest["sources"]:
+        if not source["sha256"]:
+            continue
+        try:
+            with fsspec.open(where[source["uri"]], "rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        except (OSError, KeyError) as error:
+            yield f"source {source['uri']}: cannot be read: {error}"
+            continue
+        if digest != source["sha256"]:
+            yield f"source {source['uri']}: expected SHA-256 {source['sha256']}, found {digest}"
