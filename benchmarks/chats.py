@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -107,7 +107,6 @@ _FORMS: Final = ("{} ", "{}, ", "{}. ", "{} ", "{}.\n\n", "{}.", "{}?")
 _HAN_FORMS: Final = ("{}", "，{}", "{}。", "{}", "{}。\n\n", "{}。", "{}？")
 _PLAIN, _COMMA, _STOP, _START, _PARAGRAPH, _END, _ASK = range(7)
 
-_FLAGS: Final = "harassment hate self-harm sexual violence"
 _CATEGORIES: Final = (
     "harassment",
     "harassment/threatening",
@@ -245,26 +244,282 @@ def vocabulary() -> Vocabulary:
 
 
 def _made_up(rng: np.random.Generator, size: int, sounds: tuple[str, str, str]) -> list[str]:
-    """Different made-up words, short ones first: syllables, or one to three Chinese characters."""
+    """About ``size`` different made-up words, short ones among the first: syllables, or Chinese characters."""
     if not sounds[0]:
-        singles = [chr(0x4E00 + i) for i in rng.permutation(6_000)[:2_500]]
-        pairs = ["".join(singles[i] for i in rng.integers(0, 900, length)) for length in rng.choice([2, 2, 2, 3], 2 * size)]
-        return list(dict.fromkeys([*singles[:1_500], *pairs]))[:size]
-    heads, vowels, tails = (np.array(part.split(" ")) for part in sounds)
-    syllables = [
-        [heads[a] + vowels[b] + (tails[c] if c < len(tails) else "") for a, b, c in zip(*drawn, strict=True)]
-        for drawn in ((rng.integers(0, len(heads), 3 * size), rng.integers(0, len(vowels), 3 * size), rng.integers(0, 2 * len(tails), 3 * size)) for _ in range(4))
+        characters = [chr(0x4E00 + i) for i in rng.permutation(6_000)]
+        drawn = (rng.integers(0, 2_500, length) for length in rng.choice([1, 1, 2, 2, 2, 3], 2 * size))
+        return list(dict.fromkeys("".join(characters[i] for i in word) for word in drawn))[:size]
+    heads, vowels, tails = (part.split(" ") for part in sounds)
+    syllables = [head + vowel + tail for head in heads for vowel in vowels for tail in ("", "", *tails)]
+    lengths = 1 + rng.binomial(3, np.linspace(0.1, 0.7, 3 * size))
+    drawn = (rng.integers(0, len(syllables), length) for length in lengths)
+    return list(dict.fromkeys("".join(syllables[i] for i in word) for word in drawn))[:size]
+
+
+@dataclass(frozen=True)
+class _Messages:
+    """The messages of a row group, in order: whose turn, which conversation, how long, saying what."""
+
+    conversation: Ints
+    position: Ints
+    language: Ints
+    texts: pa.StringArray
+
+
+def _messages(rng: np.random.Generator, rows: int) -> _Messages:
+    """Draw the messages of ``rows`` conversations."""
+    words = vocabulary()
+    users = np.minimum(rng.geometric(0.4, rows), 60)  # user messages a conversation, 2.5 on average
+    lasting = rng.random(rows) < 0.01
+    users[lasting] = rng.integers(10, 61, int(lasting.sum()))
+    sizes = 2 * users - (rng.random(rows) < 0.03)  # some end with the user
+    conversation = np.repeat(np.arange(rows), sizes)
+    position = np.arange(len(conversation)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    spoken = rng.choice(len(_LANGUAGES), rows, p=[language[1] for language in _LANGUAGES])
+    language = spoken[conversation]
+    asks = position % 2 == 0
+
+    first = np.full(len(position), -1)  # a phrase that the message starts with, or -1
+    alone = np.zeros(len(position), bool)  # nothing follows it
+    levels = np.where(asks & (position > 0), rng.choice([1, 2, 3, 4, 5], len(position), p=LEVEL_SHARES), 0)
+
+    def say(chosen: Flags, phrases: Phrases) -> None:
+        picked = rng.integers(0, len(phrases.tokens), int(chosen.sum()))
+        first[chosen], alone[chosen] = phrases.tokens[picked], ~phrases.open[picked]
+
+    for index, feedback in enumerate(words.feedback):
+        for level, phrases in feedback.items():
+            say((levels == level) & (language == index), phrases)
+    for index, refusals in enumerate(words.refusals):
+        say(~asks & (language == index) & (rng.random(len(position)) < 0.02), refusals)
+    say(asks & (levels % 3 == 0) & (language == 0) & (rng.random(len(position)) < 0.3), words.openings)
+
+    pasted = asks & (rng.random(len(position)) < 0.04)
+    median = np.where(asks, np.where(first >= 0, 12, 17), 165)
+    tokens = rng.lognormal(np.log(np.where(pasted, 500, median)), np.where(asks, 1.1, 0.8))
+    count = np.where(alone, 1, np.clip(tokens, 2, 1_800).astype(np.int64))
+    return _Messages(conversation, position, language, _texts(rng, conversation, asks, language, first, count))
+
+
+def _texts(
+    rng: np.random.Generator, conversation: Ints, asks: Flags, language: Ints, first: Ints, count: Ints
+) -> pa.StringArray:
+    """The text of every message, ``count`` tokens long."""
+    words = vocabulary()
+    stops = np.cumsum(count)
+    starts, total = stops - count, int(stops[-1])
+    spoken = np.repeat(language.astype(np.int8), count)
+    word = words.ranks[spoken, rng.integers(0, 65_536, total, np.uint16)]
+    own = np.flatnonzero(rng.random(total, np.float32) < 0.12)  # of its conversation's own words, mostly the first few
+    topic = np.repeat(conversation, count)[own] * 7_919 + rng.geometric(0.12, len(own)) * 104_729
+    word[own] = 150 + topic % (words.words[spoken[own]] - 150)
+    form = np.zeros(total, np.int8)
+    chance = rng.integers(0, 256, total, np.uint8)
+    form[chance < 20] = _COMMA
+    form[chance > 236] = _STOP
+    form[chance > 253] = _PARAGRAPH
+    form[np.flatnonzero((form[:-1] == _STOP) | (form[:-1] == _PARAGRAPH)) + 1] = _START
+    form[starts] = np.where(rng.random(len(starts)) < 0.75, _START, _PLAIN)
+    form[stops - 1] = np.where(asks & (rng.random(len(stops)) < 0.4), _ASK, _END)
+    token = words.first[spoken] + form * words.words[spoken] + word
+    token[starts[first >= 0]] = first[first >= 0]
+    long = np.flatnonzero(count > 12)
+    with_address = long[rng.random(len(long)) < 0.015]
+    token[starts[with_address] + 5] = rng.choice(words.addresses, len(with_address))
+    fence, unfence, lines = words.code[0], words.code[1], words.code[2:]
+    for at in rng.permutation(np.flatnonzero(~asks & (count > 60)))[: len(asks) // 20]:  # one answer in ten holds code
+        start, stop = starts[at] + 20, min(starts[at] + 20 + count[at] // 8, stops[at] - 3)
+        token[start], token[stop] = fence, unfence
+        token[start + 1 : stop] = rng.choice(lines, stop - start - 1)
+    text = words.tokens.take(pa.array(token))
+    offsets = np.frombuffer(text.buffers()[1], np.int64)[np.concatenate([[0], stops])].astype(np.int32)
+    return pa.StringArray.from_buffers(len(count), pa.py_buffer(offsets), text.buffers()[2])
+
+
+def _hex(rng: np.random.Generator, n: int, digits: int) -> pa.StringArray:
+    """Random hexadecimal texts."""
+    text = rng.bytes(n * digits // 2).hex().encode()
+    return pa.StringArray.from_buffers(n, pa.py_buffer(np.arange(n + 1, dtype=np.int32) * digits), pa.py_buffer(text))
+
+
+def _pick(values: Sequence[Any], indices: Ints, kind: pa.DataType | None = None) -> pa.Array:
+    return pa.array(values, kind or pa.string()).take(pa.array(indices))
+
+
+@cache
+def _people() -> tuple[pa.StringArray, pa.StringArray, pa.StructArray]:
+    """A stock of users: hashed address, country, header."""
+    rng = np.random.default_rng(11)
+    n = 200_000
+    agents = [f"Mozilla/5.0 ({system}) AppleWebKit/537.36 Chrome/{v}.0.0.0 Safari/537.36" for system in ("Windows NT 10.0; Win64; x64", "Macintosh; Intel Mac OS X 10_15_7", "X11; Linux x86_64", "iPhone; CPU iPhone OS 16_5 like Mac OS X") for v in range(108, 124)]
+    tongues = ["en-US,en;q=0.9", "zh-CN,zh;q=0.9,en;q=0.8", "ru-RU,ru;q=0.9", "fr-FR,fr;q=0.9", "es-ES,es;q=0.9", "en-GB"]
+    header = pa.StructArray.from_arrays(
+        [_pick(tongues, rng.integers(0, len(tongues), n)), _pick(agents, rng.integers(0, len(agents), n))], fields=list(_HEADER)
+    )
+    countries = "United States|China|Russia|United Kingdom|France|Germany|India|Brazil|Hong Kong|Taiwan|Egypt|Canada".split("|")
+    return _hex(rng, n, 64), _pick(countries, rng.integers(0, len(countries), n)), header
+
+
+def _users(rng: np.random.Generator, group: int, rows: int) -> Ints:
+    """Who had each conversation: mostly users of this part of the log, some who come back for ever."""
+    local = 20_000 + (group * 2_500 + (2_500 * rng.random(rows) ** 2).astype(np.int64)) % 180_000
+    return np.where(rng.random(rows) < 0.25, (20_000 * rng.random(rows) ** 3).astype(np.int64), local)
+
+
+def _drawn(seed: int, group: int, rows: int) -> pa.Table:
+    """``rows`` conversations as they come, without duplicates."""
+    rng = np.random.default_rng([seed, group + 1])
+    messages = _messages(rng, rows)
+    n = len(messages.position)
+    asks = messages.position % 2 == 0
+    people, countries, headers = _people()
+    users = _users(rng, group, rows)
+    theirs = pa.array(users[messages.conversation], mask=~asks)
+    sizes = np.bincount(messages.conversation, minlength=rows)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32))
+    began = 1_681_000_000 + np.sort(rng.integers(0, 86_400 * 20, rows)) + group * 100_000
+    times = (began[messages.conversation] + messages.position * 45) * 1_000_000
+    flags = np.exp(rng.normal(-9, 2.5, (n, 11)))
+    toxic = flags[:, 0] > 0.5
+    redacted = rng.random(n) < 0.004
+    nothing = pa.nulls(n, pa.string())
+    conversation = pa.StructArray.from_arrays(
+        [
+            messages.texts,
+            countries.take(theirs),
+            people.take(theirs),
+            headers.take(theirs),
+            _pick(NAMES, messages.language),
+            pa.array(redacted),
+            _pick(["user", "assistant"], messages.position % 2),
+            nothing,
+            pa.array(times, pa.int64(), mask=asks).cast(pa.timestamp("us")).cast(_TIME),
+            pa.array(toxic),
+            pa.array(group * 1_000_000 + np.arange(n) - messages.position % 2),
+        ],
+        fields=list(_MESSAGE),
+    )
+    languages = messages.language[np.cumsum(sizes) - sizes]
+    columns = [
+        _hex(rng, rows, 32),
+        _pick(["gpt-3.5-turbo-0301", "gpt-3.5-turbo-0613", "gpt-4-0314", "gpt-4-1106-preview"], rng.integers(0, 4, rows)),
+        pa.array((began + sizes * 45) * 1_000_000, pa.timestamp("us")).cast(_TIME),
+        pa.ListArray.from_arrays(offsets, conversation),
+        pa.array((sizes + 1) // 2),
+        _pick(NAMES, languages),
+        pa.ListArray.from_arrays(offsets, _moderation(flags)),
+        pa.ListArray.from_arrays(offsets, _detoxify(rng, n)),
+        _any(toxic, sizes),
+        _any(redacted, sizes),
+        pa.nulls(rows, pa.string()),
+        countries.take(pa.array(users)),
+        people.take(pa.array(users)),
+        headers.take(pa.array(users)),
     ]
-    lengths = np.sort(rng.choice([1, 2, 2, 2, 3, 3, 4], 3 * size))
-    lengths = lengths[np.argsort(np.arange(3 * size) + rng.normal(0, size / 2, 3 * size))]
-    made = ("".join(syllables[k][i] for k in range(length)) for i, length in enumerate(lengths))
-    return list(dict.fromkeys(made))[: 2 * size : 2] + list(dict.fromkeys(())) if size < 0 else _spread(made, size)
+    return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
-def _spread(words: Iterator[str], size: int) -> list[str]:
-    found: dict[str, None] = {}
-    for word in words:
-        found[word] = None
-        if len(found) == size:
-            break
-    return list(found)
+def _any(flags: Flags, sizes: Ints) -> pa.BooleanArray:
+    return pa.array(np.logical_or.reduceat(flags, np.cumsum(sizes) - sizes))
+
+
+def _moderation(scores: npt.NDArray[np.float64]) -> pa.StructArray:
+    """OpenAI's moderation: eleven scores under eighteen names, as in the data set."""
+    distinct = [name.replace("/", "_").replace("-", "_") for name in _CATEGORIES]
+    column = {name: i for i, name in enumerate(dict.fromkeys(distinct))}
+    values = [np.minimum(scores[:, column[name] % 11], 0.999) for name in distinct]
+    flagged = [value > 0.5 for value in values]
+    categories, numbers, _ = _MODERATION
+    return pa.StructArray.from_arrays(
+        [
+            pa.StructArray.from_arrays([pa.array(f) for f in flagged], fields=list(categories.type)),
+            pa.StructArray.from_arrays([pa.array(v) for v in values], fields=list(numbers.type)),
+            pa.array(np.logical_or.reduce(flagged)),
+        ],
+        fields=list(_MODERATION),
+    )
+
+
+def _detoxify(rng: np.random.Generator, n: int) -> pa.StructArray:
+    scores = np.minimum(np.exp(rng.normal(-8, 1.5, (7, n))), 0.999).astype(np.float32)
+    return pa.StructArray.from_arrays([pa.array(s) for s in scores], fields=list(SCHEMA.field("detoxify_moderation").type.value_type))
+
+
+@cache
+def _popular(seed: int) -> pa.Table:
+    return _drawn(seed, -1, POPULAR)
+
+
+def row_group(seed: int, group: int) -> pa.Table:
+    """Row group ``group``: 1 % copies of its own rows, 1 % of conversations that turn up everywhere."""
+    rng = np.random.default_rng([seed, group + 1, 1])
+    drawn = _drawn(seed, group, GROUP_ROWS)
+    hundredth = GROUP_ROWS // 100
+    order = np.arange(GROUP_ROWS)
+    order[rng.integers(0, GROUP_ROWS, hundredth)] = rng.integers(0, GROUP_ROWS, hundredth)
+    order[rng.integers(0, GROUP_ROWS, hundredth)] = GROUP_ROWS + rng.integers(0, POPULAR, hundredth)
+    mixed = pa.concat_tables([drawn, _popular(seed)]).combine_chunks().take(pa.array(order))
+    user = SCHEMA.get_field_index("hashed_ip")
+    return mixed.set_column(user, SCHEMA.field(user), drawn["hashed_ip"])  # a copy is another user's
+
+
+def write_parquet(folder: Path, target: int, seed: int = 0, compression: str = "zstd") -> list[Path]:
+    """Fill a folder with Parquet files of six row groups each, until they hold ``target`` bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths: list[Path] = []
+    held = group = 0
+    while held < target:
+        paths.append(folder / f"train-{len(paths):05d}.parquet")
+        with pq.ParquetWriter(paths[-1], SCHEMA, compression=compression, use_dictionary=_dictionary()) as writer:
+            for _ in range(GROUPS_PER_FILE):
+                writer.write_table(row_group(seed, group), row_group_size=GROUP_ROWS)
+                group += 1
+        held += paths[-1].stat().st_size
+    return paths
+
+
+def _dictionary() -> list[str]:
+    """Parquet paths of the columns whose values repeat."""
+    message = ["country", "hashed_ip", "language", "role", "header.accept-language", "header.user-agent"]
+    return [
+        *(f"conversation.list.element.{name}" for name in message),
+        *("model", "language", "country", "hashed_ip", "header.accept-language", "header.user-agent"),
+    ]
+
+
+def write_jsonl_zst(path: Path, target: int, seed: int = 0) -> None:
+    """Write one compressed JSONL file of about ``target`` stored bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as stream, zstandard.ZstdCompressor(level=3, threads=-1).stream_writer(stream) as writer:
+        group = 0
+        while stream.tell() < target:
+            lines = io.BytesIO()
+            pl.DataFrame(row_group(seed, group)).write_ndjson(lines)
+            writer.write(lines.getbuffer())
+            writer.flush()
+            group += 1
+
+
+def size(text: str) -> int:
+    """Bytes of ``200MB`` or ``1GB``."""
+    units = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
+    number = text.upper().rstrip("KMGB")
+    return int(float(number) * units.get(text.upper()[len(number) :], 1))
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("target", type=Path, help="a folder for Parquet files, or a file NAME.jsonl.zst")
+    parser.add_argument("--bytes", type=size, default=size("1GB"), help="stored bytes to write at least, e.g. 200MB (default 1GB)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--compression", choices=["zstd", "snappy"], default="zstd", help="of the Parquet files")
+    given = parser.parse_args()
+    if given.target.name.endswith(".jsonl.zst"):
+        write_jsonl_zst(given.target, given.bytes, given.seed)
+    else:
+        write_parquet(given.target, given.bytes, given.seed, given.compression)
+
+
+if __name__ == "__main__":
+    main()

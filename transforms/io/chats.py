@@ -345,7 +345,7 @@ def _messages(frame: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
     columns = [pl.col(mapping.turns)]
     if mapping.moderation:
         within = pl.int_ranges(0, pl.col(mapping.turns).list.len())
-        columns.append(pl.col(mapping.moderation).list.gather(within, null_on_oob=True).alias("moderation"))
+        columns.append(pl.col(mapping.moderation).fill_null([]).list.gather(within, null_on_oob=True).alias("moderation"))
     long = frame.select(columns)
     long = long.explode(long.columns)
     turn = pl.col(mapping.turns).struct

@@ -31,7 +31,7 @@ from typing import Any, Final, Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 EncoderName = Literal["use-multilingual", "minilm", "lexical"]
 Floats = npt.NDArray[np.float32]

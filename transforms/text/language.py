@@ -143,15 +143,16 @@ _NOT_LATIN: Final = r"[\x{370}-\x{1DFF}\x{2E80}-\x{D7FF}\x{F900}-\x{FDFF}\x{FE70
 _NOT_ASCII: Final = r"[\x{A1}-\x{24F}\x{1E00}-\x{1EFF}]"
 _JAPANESE_KANA: Final = 10  # Han characters to one kana that Japanese may have; Chinese quotes kana more rarely
 
-# What is no evidence: fenced and quoted code, addresses, lines of code, words with code's marks in them.
+# What is no evidence, in lower case: fenced and quoted code, addresses, dotted names, lines of code, words with code's marks in them.
 _NO_EVIDENCE: Final = (
     r"(?s:```.*?(?:```|\z))"
     r"|`[^`\n]*`"
     r"|(?:https?://|www\.)[^\s\p{Han}]+"
+    r"|[a-z0-9\-]+(?:\.[a-z0-9\-]+)+"
     r"|(?m:^[ \t]*(?:import|from|def|class|return|const|let|var|public|private|function|elif|else|if|for|while|try|except|with"
     r"|package|using|select|insert|create|alter|#include)\b[^\n]*[(){}\[\]=;:][ \t]*$)"
     r"|(?m:^[^\n]*[;{}][ \t]*$)"
-    r"|[A-Za-z0-9.]*[_=<>{}\[\]\\|$@/()#]+[A-Za-z0-9_=<>{}\[\]\\|$@/()#.]+"
+    r"|[a-z0-9.]*[_=<>{}\[\]\\|$@/()#]+[a-z0-9_=<>{}\[\]\\|$@/()#.]+"
 )
 
 

@@ -173,7 +173,9 @@ def _whole(match: re.Match[str]) -> int:
 _RESERVED: Final = re.compile(
     r"(?:^|\.)(?:example\.(?:com|org|net)|example|test|invalid|localhost|local)$", re.IGNORECASE
 )
-_FILES = "png jpg jpeg gif svg webp ico pdf js ts jsx tsx css html htm json xml yaml yml md txt csv py rb java cpp exe zip"
+_FILES = (
+    "png jpg jpeg gif svg webp ico pdf js ts jsx tsx css html htm json xml yaml yml md txt csv py rb java cpp exe zip"
+)
 _FILE_ENDINGS: Final = frozenset(_FILES.split())
 
 

@@ -109,6 +109,7 @@ UNDECIDED = (
     "```python\nfor the in that:\n    if this is not None and that:\n        pass\n```",
     "for i in range(10):\n    if x is not None and y:\n        return x;\n",
     "SELECT * FROM users WHERE id = 3;",
+    "1. RootHub.com\n2. RootWave.com\n3. RootClimb.com",
     "λ",
     "é",
     "Alle mennesker er født frie og med samme rettigheter.",  # Danish and Norwegian alike

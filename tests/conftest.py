@@ -1,0 +1,34 @@
+"""What all tests share: a fixed user key, Hypothesis without deadlines, and the real chats where they are at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "sluice",
+    deadline=None,
+    max_examples=60,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("sluice")
+
+SHARED_CHATS = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "chats"
+
+
+@pytest.fixture(autouse=True)
+def _user_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep runs from making a key file in the home of whoever runs the tests."""
+    monkeypatch.setenv("SLUICE_USER_KEY", "a key for tests")
+
+
+@pytest.fixture(scope="session")
+def shared_chats() -> Path:
+    """The folder of real chats, which only some checkouts have beside them."""
+    if not SHARED_CHATS.is_dir():
+        pytest.skip(f"no real chats at {SHARED_CHATS}")
+    return SHARED_CHATS
