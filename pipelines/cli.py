@@ -80,6 +80,7 @@ def run(
 
         from pipelines import userkey
 
+        local.on_signal(lambda: print(f"\nsluice: stopped\n{_resume()}", file=sys.stderr, flush=True))
         job = running.Job(
             loaded,
             recipe,
@@ -398,12 +399,6 @@ def _errors(debug: bool, resume: bool = False) -> Iterator[None]:
         yield
     except typer.Exit:
         raise
-    except KeyboardInterrupt:
-        from pipelines import local
-
-        local.end_workers()
-        print(f"\nsluice: stopped\n{_resume() if resume else ''}", file=sys.stderr, flush=True)
-        os._exit(130)
     except Exception as error:
         if debug:
             raise

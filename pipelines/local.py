@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import IO
 
 import apache_beam as beam
@@ -88,14 +89,13 @@ class LocalRunner:
     def run(self, build: Callable[[beam.Pipeline], object], elements: int) -> None:
         """Build and run one pipeline over so many elements, and wait for its end."""
         workers = max(1, min(self.workers, elements))
-        logging.getLogger().setLevel(logging.ERROR)
+        self._quieten()
         if workers == 1:
             pipeline = beam.Pipeline(FnApiRunner(), PipelineOptions([]))
             build(pipeline)
             pipeline.run().wait_until_finish()
             return
-        for folder in (self.claims, self.log.parent):
-            folder.mkdir(parents=True, exist_ok=True)
+        self.claims.mkdir(parents=True, exist_ok=True)
         for old in self.claims.iterdir():
             old.unlink()
         os.environ[worker.LOCK] = str(self.work.parent / "workers.lock")
@@ -112,6 +112,12 @@ class LocalRunner:
             pipeline.run().wait_until_finish()
         finally:
             finished.set()
+
+    def _quieten(self) -> None:
+        """Send what Beam and its threads say to a log file: errors are told in one line at the end."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        logging.basicConfig(filename=self.log.parent / "driver.log", level=logging.WARNING, force=True)
+        threading.excepthook = lambda failed: logging.error("thread %s: %r", failed.thread, failed.exc_value)
 
     def _watch(self, finished: threading.Event) -> None:
         """Notice a worker that is gone without having taken its claim back."""
@@ -132,6 +138,21 @@ def _alive(process: int) -> bool:
         return bool(psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def on_signal(say: Callable[[], None]) -> None:
+    """On Ctrl-C or SIGTERM kill the workers, have something said, and end at once with 128 + the signal.
+
+    Beam's runner would wait for its workers to finish what they are at.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        end_workers()
+        say()
+        os._exit(128 + number)
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
 
 
 def end_workers() -> None:

@@ -74,10 +74,8 @@ def _candidates(placed: pl.DataFrame, window: int, compare: str) -> pl.DataFrame
     positive = placed.filter(pl.col("level").is_in([_ENGAGED, _SATISFIED])).select(
         "thread", "level", place="place", turn="turn_index", right=compare
     )
-    pairs = [
-        neutral.with_columns(place=pl.col("place") + distance, distance=pl.lit(distance)).join(
-            positive, on=["thread", "place"], how="inner", maintain_order="left"
-        )
-        for distance in range(1, window + 1)
-    ]
-    return pl.concat(pairs)
+    distances = pl.DataFrame({"distance": range(1, window + 1)}, schema={"distance": pl.Int32})
+    reach = neutral.join(distances, how="cross", maintain_order="left_right").with_columns(
+        place=pl.col("place") + pl.col("distance")
+    )
+    return reach.join(positive, on=["thread", "place"], how="inner", maintain_order="left")

@@ -51,6 +51,7 @@ def extract(threads: pl.DataFrame, split: Split, max_history: int) -> pl.DataFra
     threads = threads.with_row_index("thread")
     messages = _messages(threads)
     query_role, response_role = pl.col("role").shift(2), pl.col("role").shift(1)
+    has_query = (pl.col("position") >= 2) & (query_role == "user") & (response_role == "assistant")
     found = messages.select(
         "thread",
         "position",
@@ -58,9 +59,9 @@ def extract(threads: pl.DataFrame, split: Split, max_history: int) -> pl.DataFra
         "language",
         *FLAGS,
         is_feedback=_is_feedback(),
-        has_query=(pl.col("position") >= 2) & (query_role == "user") & (response_role == "assistant"),
-        query=pl.col("content").shift(2),
-        query_language=pl.col("language").shift(2),
+        has_query=has_query,
+        query=pl.when(has_query).then(pl.col("content").shift(2)),
+        query_language=pl.when(has_query).then(pl.col("language").shift(2)),
         response=pl.col("content").shift(1),
         feedback="content",
         response_time=pl.col("timestamp").shift(1),

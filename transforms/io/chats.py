@@ -85,7 +85,7 @@ class Mapping:
             columns.append((self.moderation, pa.large_list(pa.struct([("flagged", flag)]))))
         if self.seen:
             columns.append((self.seen, pa.int32()))
-        return pa.schema(columns)
+        return pa.schema(list(dict(columns).items()))
 
     def keys_only(self) -> Mapping:
         """The part that identifies exchanges and their owners, which is all the key pass reads."""
@@ -274,10 +274,13 @@ def read_chunks(split: Split, source: ChatSource, reject: Callable[[pl.DataFrame
 
 
 def read_keys(split: Split, source: ChatSource, keys: Callable[[pa.Table], pa.Table]) -> Iterator[KeyTable]:
-    """What the key pass reads of a split, and after an open one of all that follow."""
+    """What the key pass reads of a split, and after an open one of all that follow.
+
+    All columns are read, as a row that is broken in any of them must not be the one that duplicates yield to.
+    """
     form, options = source.format_of(split.file), source.options[split.file.source]
     mapping = form.mapping.keys_only()
-    for reading in read(split, mapping.schema(), form.prepare, options, source.max_line_bytes, form.rowwise):
+    for reading in read(split, form.mapping.schema(), form.prepare, options, source.max_line_bytes, form.rowwise):
         conversations, strange = to_conversations(reading.rows, mapping)
         rows = pl.Series(conversations["source_row"]).n_unique() + reading.broken.num_rows + strange.num_rows
         yield KeyTable(reading.split, keys(conversations), rows, reading.end)
@@ -299,12 +302,12 @@ def to_conversations(rows: pa.Table, mapping: Mapping) -> tuple[pa.Table, pa.Tab
     A row without messages, or with a role outside ``ROLES`` and the mapping's own, is broken. Absent ids are
     named after the row, so that every conversation has one.
     """
-    frame = pl.DataFrame(rows)
-    size = pl.col(mapping.turns).list.len().fill_null(0)
+    frame = _named(rows, mapping)
+    size = pl.col("turns").list.len().fill_null(0)
     empty = frame.filter(size == 0).select("source_row", reason=pl.lit("no_messages"), detail=pl.lit(None, pl.String))
     frame = frame.filter(size > 0)
     messages = _messages(frame, mapping)
-    lengths = frame[mapping.turns].list.len().cast(pl.Int64)
+    lengths = frame["turns"].list.len().cast(pl.Int64)
     unknown = messages.select(_row_of(lengths), "stated", "role").filter(pl.col("role").is_null())
     details = unknown.group_by("row").agg(detail=pl.col("stated").fill_null("null").unique().sort().str.join(", "))
     frame = (
@@ -312,43 +315,53 @@ def to_conversations(rows: pa.Table, mapping: Mapping) -> tuple[pa.Table, pa.Tab
         .join(details, on="row", how="left", maintain_order="left")
         .with_columns(
             _message_lists(messages.drop("stated"), lengths),
-            conversation_id=pl.coalesce(_id(mapping), pl.format("row-{}", "source_row")),
-            seen=pl.col(mapping.seen).fill_null(0) if mapping.seen else pl.lit(0, pl.Int32),
-            user=_column(mapping.user, pl.String),
-            model=_column(mapping.model, pl.String),
-            language=_column(mapping.language, pl.String),
-            timestamp=_column(mapping.time, pl.Datetime("us", "UTC")),
-            toxic=_column(mapping.toxic, pl.Boolean),
-            redacted=_column(mapping.redacted, pl.Boolean),
+            conversation_id=pl.coalesce("conversation_id", pl.format("row-{}", "source_row")),
         )
     )
     if mapping.message_user:
-        named = (
-            pl.col(mapping.turns).list.eval(pl.element().struct.field(mapping.message_user).drop_nulls()).list.first()
-        )
+        named = pl.col("turns").list.eval(pl.element().struct.field(mapping.message_user).drop_nulls()).list.first()
         frame = frame.with_columns(user=pl.coalesce("user", named))
     frame = frame.with_columns(language.codes(frame["language"]))
     flags = pl.col("messages").list.eval(pl.element().struct.field("moderation_flagged"))
     frame = frame.with_columns(
         moderation_flagged=pl.when(flags.list.drop_nulls().list.len() > 0).then(flags.list.any())
     )
-    strange = frame.filter(pl.col("detail").is_not_null()).select(
-        "source_row", reason=pl.lit("unknown_role"), detail="detail"
+    strange = frame.filter(pl.col("detail").is_not_null())
+    strange = strange.group_by("source_row", maintain_order=True).agg(
+        reason=pl.lit("unknown_role"), detail=pl.col("detail").unique(maintain_order=True).str.join(", ")
     )
-    good = frame.filter(pl.col("detail").is_null()).select(CONVERSATION.names)
-    broken = pl.concat([empty, strange]).to_arrow().cast(BROKEN)
-    return good.to_arrow().cast(CONVERSATION), broken
+    broken = pl.concat([strange, empty]).unique("source_row", keep="first", maintain_order=True)
+    good = frame.join(broken, on="source_row", how="anti", maintain_order="left").select(CONVERSATION.names)
+    return good.to_arrow().cast(CONVERSATION), broken.to_arrow().cast(BROKEN)
+
+
+def _named(rows: pa.Table, mapping: Mapping) -> pl.DataFrame:
+    """The source's columns under names of ours, which no source's names can clash with."""
+    stated_id = pl.col(mapping.id) if mapping.id else pl.lit(None, pl.String)
+    return pl.DataFrame(rows).select(
+        "source_row",
+        turns=pl.col(mapping.turns),
+        moderation=pl.col(mapping.moderation) if mapping.moderation else pl.lit(None),
+        conversation_id=stated_id.str.replace(mapping.id_suffix, "") if mapping.id_suffix else stated_id,
+        seen=pl.col(mapping.seen).fill_null(0) if mapping.seen else pl.lit(0, pl.Int32),
+        user=_column(mapping.user, pl.String),
+        model=_column(mapping.model, pl.String),
+        language=_column(mapping.language, pl.String),
+        timestamp=_column(mapping.time, pl.Datetime("us", "UTC")),
+        toxic=_column(mapping.toxic, pl.Boolean),
+        redacted=_column(mapping.redacted, pl.Boolean),
+    )
 
 
 def _messages(frame: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
     """All messages of all rows, one a line, in the fields of ``MESSAGE`` plus ``stated``, the role as found."""
-    columns = [pl.col(mapping.turns)]
+    columns = [pl.col("turns")]
     if mapping.moderation:
-        within = pl.int_ranges(0, pl.col(mapping.turns).list.len())
-        columns.append(pl.col(mapping.moderation).fill_null([]).list.gather(within, null_on_oob=True).alias("moderation"))
+        within = pl.int_ranges(0, pl.col("turns").list.len())
+        columns.append(pl.col("moderation").fill_null([]).list.gather(within, null_on_oob=True))
     long = frame.select(columns)
     long = long.explode(long.columns)
-    turn = pl.col(mapping.turns).struct
+    turn = pl.col("turns").struct
     stated = turn.field(mapping.role)
     flag = pl.col("moderation").struct.field("flagged") if mapping.moderation else pl.lit(None, pl.Boolean)
     messages = long.select(
@@ -380,10 +393,3 @@ def _message_lists(messages: pl.DataFrame, lengths: pl.Series) -> pl.Series:
 
 def _column(name: str | None, kind: pl.DataType | type[pl.DataType]) -> pl.Expr:
     return pl.col(name) if name else pl.lit(None, kind)
-
-
-def _id(mapping: Mapping) -> pl.Expr:
-    if mapping.id is None:
-        return pl.lit(None, pl.String)
-    stated = pl.col(mapping.id)
-    return stated.str.replace(mapping.id_suffix, "") if mapping.id_suffix else stated

@@ -7,12 +7,14 @@ import hashlib
 import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, BinaryIO, Final, Protocol
 
 import fsspec
 import orjson
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
@@ -24,6 +26,8 @@ from transforms.io.splits import SPLIT_BYTES
 MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 _BLOCK_BYTES: Final = 4 * 1024 * 1024
 _BATCH_ROWS: Final = 2048
+_MILLISECONDS_FROM: Final = 1e11
+_UNFIT: Final = (pa.ArrowException, TypeError, ValueError, OverflowError)
 
 BROKEN: Final = pa.schema([("source_row", pa.int64()), ("reason", pa.string()), ("detail", pa.string())])
 
@@ -173,7 +177,7 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Give a table exactly the columns of ``schema``: missing ones null, others cast, extra ones dropped.
 
     Raises:
-        SourceError: a column has a type that cannot be cast, named with both types.
+        ArrowTypeError: a column has a type that cannot be cast, named with both types.
     """
     columns = []
     for field in schema:
@@ -184,13 +188,13 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
         try:
             columns.append(pa.chunked_array([_conform(c, field.type) for c in column.chunks], field.type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-            raise SourceError(f"column {field.name}: expected {field.type}, found {column.type}") from error
+            raise pa.ArrowTypeError(f"column {field.name}: expected {field.type}, found {column.type}") from error
     return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _conform(array: pa.Array, kind: pa.DataType) -> pa.Array:
     if _is_list(kind) and _is_list(array.type):
-        offsets = array.offsets.cast(pa.int64())
+        offsets = pc.add(array.offsets.cast(pa.int64()), 0)  # anew, as a mask goes with no slice
         values = _conform(array.values, kind.value_type)
         mask = array.is_null() if array.null_count else None
         return pa.LargeListArray.from_arrays(offsets, values, type=kind, mask=mask)
@@ -203,6 +207,10 @@ def _conform(array: pa.Array, kind: pa.DataType) -> pa.Array:
         return pa.StructArray.from_arrays(children, fields=list(kind), mask=mask)
     if pa.types.is_timestamp(kind) and pa.types.is_string(array.type) | pa.types.is_large_string(array.type):
         return _parse_times(array, kind)
+    if pa.types.is_timestamp(kind) and (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
+        return _epoch_times(array, kind)
+    if pa.types.is_timestamp(kind):
+        return array.cast(kind, safe=False)  # nanoseconds are cut off
     if pa.types.is_null(array.type):
         return pa.nulls(len(array), kind)
     return array.cast(kind)
@@ -222,6 +230,15 @@ def _parse_times(array: pa.Array, kind: pa.DataType) -> pa.Array:
     return frame.to_series().to_arrow().cast(kind)
 
 
+def _epoch_times(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Numbers of seconds since 1970, or of milliseconds where they are that large."""
+    number = pl.col("number").cast(pl.Float64)
+    scale = pl.when(number.abs() < _MILLISECONDS_FROM).then(1e6).otherwise(1e3)
+    micros = (number * scale).round().cast(pl.Int64, strict=False)
+    frame = pl.DataFrame({"number": pl.Series(array)}).select(micros.cast(pl.Datetime("us", "UTC")))
+    return frame.to_series().to_arrow().cast(kind)
+
+
 def _without_invalid_text(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
     """Part rows whose text is not UTF-8 (Parquet does not check) from the others, one row at a time."""
     good, bad = [], []
@@ -236,7 +253,9 @@ def _without_invalid_text(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
 
 
 def _broken(rows: list[tuple[int, str, str]]) -> pa.Table:
-    return pa.Table.from_pylist([dict(zip(BROKEN.names, row, strict=True)) for row in rows], schema=BROKEN)
+    """A table of broken rows, each once, whatever else is wrong with it."""
+    once = {row[0]: row for row in reversed(rows)}
+    return pa.Table.from_pylist([dict(zip(BROKEN.names, once[at], strict=True)) for at in sorted(once)], schema=BROKEN)
 
 
 class _Window:
@@ -380,9 +399,13 @@ def _prepare(
     broken: list[tuple[int, str, str]],
 ) -> None:
     try:
-        objects += [{**found, "source_row": at} for found in prepare(item)]
+        found = [{**one, "source_row": at} for one in prepare(item)]
     except Exception as error:  # a user's reader may raise anything
         broken.append((at, "schema_mismatch", f"{type(error).__name__}: {error}"[:200]))
+        return
+    if not found:
+        broken.append((at, "no_messages", "the reader found no conversation in the row"))
+    objects += found
 
 
 def _text_or_json(line: bytes) -> str:
@@ -398,17 +421,32 @@ def _to_table(
 ) -> pa.Table:
     try:
         table = pa.Table.from_pylist(objects, schema=stored)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+    except _UNFIT:
+        row = pa.struct(list(schema))
         good = []
-        for item in objects:
+        for item in (_with_text_times(item, row) for item in objects):
             try:
                 pa.Table.from_pylist([item], schema=stored)
                 good.append(item)
-            except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            except _UNFIT as error:
                 broken.append((item["source_row"], "schema_mismatch", str(error)[:200]))
-        failed = {row for row, _, _ in broken}
+        failed = {place for place, _, _ in broken}
         table = pa.Table.from_pylist([item for item in good if item["source_row"] not in failed], schema=stored)
     return conform(table, schema.append(pa.field("source_row", pa.int64())))
+
+
+def _with_text_times(value: Any, kind: pa.DataType) -> Any:
+    """A JSON value whose times, if numbers or a reader's datetimes, are texts as in all other rows."""
+    if pa.types.is_struct(kind) and isinstance(value, dict):
+        timed = [f for f in kind if f.name in value and not (pa.types.is_string(f.type) or pa.types.is_boolean(f.type))]
+        return {**value, **{f.name: _with_text_times(value[f.name], f.type) for f in timed}}
+    if _is_list(kind) and isinstance(value, list):
+        return [_with_text_times(item, kind.value_type) for item in value]
+    if pa.types.is_timestamp(kind) and isinstance(value, datetime):
+        return value.isoformat()
+    if pa.types.is_timestamp(kind) and isinstance(value, int | float) and not isinstance(value, bool):
+        return _epoch_times(pa.array([float(value)]), kind).cast(pa.string())[0].as_py()
+    return value
 
 
 @functools.lru_cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ SUFFIXES: dict[str, Container] = {
     ".ndjson.zst": "jsonl.zst",
     ".json.zst": "jsonl.zst",
 }
+
+_TOKENS = re.compile(rb'[{}\[\]]|"(?P<key>(?:[^"\\]|\\.)*+)"\s*+:|"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+"""What tells the keys of a JSON text that is cut off: brackets, keys, other strings."""
 
 
 class SourceError(Exception):
@@ -215,7 +219,7 @@ def codec_of(container: Container) -> str:
 
 
 def _first_keys(text: bytes) -> frozenset[str]:
-    """Keys of the first lines that are JSON objects; a first line longer than the head is searched as text."""
+    """Keys of the first lines that are JSON objects; a first line longer than the head is searched for its own."""
     keys: set[str] = set()
     for line in text.split(b"\n")[:50]:
         try:
@@ -226,7 +230,14 @@ def _first_keys(text: bytes) -> frozenset[str]:
             keys.update(value)
     if keys:
         return frozenset(keys)
-    return frozenset(part.split(b'"')[0].decode("utf-8", "replace") for part in text.split(b'{"')[1:2])
+    depth = 0
+    for token in _TOKENS.finditer(text):
+        depth = max(0, depth + {b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(token[0], 0))
+        if token["key"] is not None and depth == 1:
+            keys.add(token["key"].decode("utf-8", "replace"))
+        if keys and depth == 0:
+            break
+    return frozenset(keys)
 
 
 def _line(error: Exception) -> str:
