@@ -64,7 +64,7 @@ def run(
         from pipelines.progress import Progress
 
         os.environ["PYTHONSAFEPATH"] = "1"
-        loaded, recipe, source, own = _load(config, set, limit, trust_code)
+        loaded, recipe, source, own, key = _load(config, set, limit, trust_code, create_key=True)
         target = output or (Path(loaded.output) if loaded.output else None)
         if target is None:
             _fail("output: expected a directory; give --output DIR or set output in the config", 2)
@@ -78,15 +78,13 @@ def run(
             print(_resume(), file=sys.stderr, flush=True)
             os._exit(1)
 
-        from pipelines import userkey
-
         local.on_signal(lambda: print(f"\nsluice: stopped\n{_resume()}", file=sys.stderr, flush=True))
         job = running.Job(
             loaded,
             recipe,
             source,
             own,
-            userkey.dataset_key(loaded.dataset.name, create=True),
+            key,
             target,
             workers or os.cpu_count() or 1,
             on_lost,
@@ -110,13 +108,11 @@ def plan(
 ) -> None:
     """Show what a run would read and compute. Touches nothing."""
     with _errors(debug):
-        from pipelines import planning, userkey
+        from pipelines import planning
 
-        loaded, recipe, source, own = _load(config, set, limit, trust_code)
+        loaded, recipe, source, own, key = _load(config, set, limit, trust_code, create_key=False)
         found = planning.discover(loaded, source)
-        settings = planning.plan_settings(
-            loaded, recipe, list(own), userkey.dataset_key(loaded.dataset.name, create=False)
-        )
+        settings = planning.plan_settings(loaded, recipe, list(own), key)
         readable = [file for file in found.files if not file.error]
         facts = {
             "plan": planning.plan_hash(settings),
@@ -291,8 +287,8 @@ def config_show(config: Config, set: Set = None, debug: Debug = False) -> None:
 
 
 def _load(
-    name: str, overrides: list[str] | None, limit: int | None, trust_code: bool
-) -> tuple[RunConfig, Recipe, ChatSource, tuple[UserFunction, ...]]:
+    name: str, overrides: list[str] | None, limit: int | None, trust_code: bool, create_key: bool
+) -> tuple[RunConfig, Recipe, ChatSource, tuple[UserFunction, ...], str]:
     from pipelines import config as configs
     from pipelines import feedback, planning, userkey
     from pipelines.usercode import UserFunction
@@ -303,10 +299,10 @@ def _load(
     if named and not trust_code:
         raise configs.ConfigError(f"{name}: would run the code in {', '.join(named)}; read it, then add --trust-code")
     source = planning.chat_source(loaded, base)
-    key = userkey.dataset_key(loaded.dataset.name, create=False)
+    key = userkey.dataset_key(loaded.dataset.name, create_key)
     recipe = feedback.recipe(loaded, source, key)
     own = tuple(UserFunction.load(stage.use, base) for stage in loaded.stages)
-    return loaded, recipe, source, own
+    return loaded, recipe, source, own, key
 
 
 def _read(name: str, overrides: list[str] | None, limit: int | None) -> tuple[Any, Path]:

@@ -170,7 +170,11 @@ def recipe(config: FeedbackConfig, source: ChatSource, user_key: str) -> Recipe:
         read_keys=partial(
             chats.read_keys,
             source=source,
-            keys=partial(turns.keys, by="conversation_id" if config.duplicates == "conversation_id" else "content"),
+            keys=partial(
+                turns.keys,
+                by="conversation_id" if config.duplicates == "conversation_id" else "content",
+                owner_is="conversation" if config.subset.by == "conversation" else "user",
+            ),
         ),
         stages=partial(stages, config, rulesets, user_key),
         reject=rejects.rejected,

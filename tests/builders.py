@@ -151,3 +151,8 @@ def message(role: str, content: str | None, **facts: Any) -> Row:
 def talk(*contents: str | None) -> list[Row]:
     """Messages by user and assistant in turn."""
     return [message("assistant" if at % 2 else "user", content) for at, content in enumerate(contents)]
+
+
+def sharegpt(name: str | None, *turns: tuple[str, str]) -> Row:
+    """A row as ShareGPT exports have it."""
+    return {"id": name, "conversations": [{"from": role, "value": text} for role, text in turns]}

@@ -9,6 +9,7 @@ import polars as pl
 
 from schemas.feedback import LABELS
 from schemas.provenance import Split
+from transforms.feedback.turns import owner
 from transforms.io import keys
 from transforms.io.records import key64, keyed_hash
 
@@ -26,12 +27,7 @@ def label(
     conversation with them (``transforms.io.keys``). ``test_fraction`` is a share of groups. By ``row`` is
     the published code's way, which puts turns of one conversation on both sides.
     """
-    owner = {
-        "user": pl.coalesce(pl.format("user\0{}", "user"), pl.format("conversation\0{}", "conversation_id")),
-        "conversation": pl.format("conversation\0{}", "conversation_id"),
-        "row": pl.col("record_id"),
-    }[by]
-    frame = frame.with_columns(group=key64(owner))
+    frame = frame.with_columns(group=key64(pl.col("record_id") if by == "row" else owner(by)))
     if by != "row":
         groups = keys.groups(lists, split)
         frame = frame.with_columns(pl.col("group").replace(groups["owner"], groups["group"]))

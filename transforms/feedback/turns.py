@@ -119,12 +119,18 @@ def extract(threads: pl.DataFrame, split: Split, max_history: int) -> pl.DataFra
     return pl.concat([instances, rows], how="diagonal")
 
 
-def keys(conversations: pa.Table, by: DuplicateKey) -> pa.Table:
+def owner(by: Literal["user", "conversation"]) -> pl.Expr:
+    """Whose an exchange is: the user's, where the source names one, else the conversation's."""
+    conversation = pl.format("conversation\0{}", "conversation_id")
+    return pl.coalesce(pl.format("user\0{}", "user"), conversation) if by == "user" else conversation
+
+
+def keys(conversations: pa.Table, by: DuplicateKey, owner_is: Literal["user", "conversation"]) -> pa.Table:
     """Identify every instance's exchange, from its first message to the feedback (``KEYS``).
 
     The key of an exchange is a sum of hashes of (position, role, content), so that the keys of all prefixes
     of a thread come from one running sum. By ``conversation_id``, instances are one when the id and the
-    ordinal are. The owner is the conversation's user, or the conversation where it has none.
+    ordinal are.
     """
     threads = pl.DataFrame(conversations).with_row_index("thread")
     messages = _messages(threads)
@@ -142,7 +148,7 @@ def keys(conversations: pa.Table, by: DuplicateKey) -> pa.Table:
         "thread",
         "source_row",
         conversation=key64(pl.col("conversation_id")),
-        owner=key64(pl.coalesce(pl.format("user\0{}", "user"), pl.format("conversation\0{}", "conversation_id"))),
+        owner=key64(owner(owner_is)),
     )
     found = (
         messages.select("thread", key=pl.Series(sums[0]), check=pl.Series(sums[1]), is_feedback=_is_feedback())

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from schemas.conversation import CONVERSATION
 from schemas.provenance import Container
-from tests.builders import Row, Told, jsonl, message, packed, plan, read, write, write_rows
+from tests.builders import Row, Told, jsonl, message, packed, plan, read, sharegpt, write, write_rows
 from transforms.feedback import turns
 from transforms.io import chats
 
@@ -304,10 +304,6 @@ def test_lmsys(tmp_path: Path, container: Container) -> None:
     turns = [message("user", "hi", moderation_flagged=True), message("assistant", "hello", moderation_flagged=False)]
     known = {"conversation_id": "l-1", "model": "vicuna-13b", "language": "en", "redacted": False}
     assert told.conversations == [{**BARE, **known, "moderation_flagged": True, "messages": turns}]
-
-
-def sharegpt(id: str | None, *turns: tuple[str, str]) -> Row:
-    return {"id": id, "conversations": [{"from": role, "value": text} for role, text in turns]}
 
 
 SHAREGPT = pa.schema(
