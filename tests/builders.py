@@ -38,7 +38,7 @@ def packed(data: bytes, container: Container, frames: int = 1) -> bytes:
     pieces = [data[at : at + step] for at in range(0, len(data), step)] or [b""]
     if container == "jsonl.gz":
         return b"".join(gzip.compress(piece, 1) for piece in pieces)
-    return b"".join(zstandard.ZstdCompressor(1).compress(piece) for piece in pieces)
+    return b"".join(zstandard.ZstdCompressor(1, write_checksum=True).compress(piece) for piece in pieces)
 
 
 def write(path: Path, data: bytes) -> Path:

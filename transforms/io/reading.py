@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
 import hashlib
 import io
@@ -87,7 +88,8 @@ def sha256(file: SourceFile, options: Mapping[str, Any]) -> str:
 
 
 def _expect_unchanged(file: SourceFile, options: Mapping[str, Any]) -> None:
-    if sources.current_fingerprint(file.uri, options) != file.fingerprint:
+    found, stamp = sources.current(file.uri, options)
+    if found != file.fingerprint or (stamp and file.stamp and stamp != file.stamp):
         raise SourceError(f"{file.relative_uri}: changed since it was planned; run the same command again")
 
 
@@ -209,6 +211,8 @@ def _conform(array: pa.Array, kind: pa.DataType) -> pa.Array:
         return _parse_times(array, kind)
     if pa.types.is_timestamp(kind) and (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
         return _epoch_times(array, kind)
+    if pa.types.is_large_string(kind) and (pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)):
+        return array.cast(pa.large_binary()).view(kind)  # what is no UTF-8 is found later, row by row
     if pa.types.is_timestamp(kind):
         return array.cast(kind, safe=False)  # nanoseconds are cut off
     if pa.types.is_null(array.type):
@@ -240,16 +244,23 @@ def _epoch_times(array: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _without_invalid_text(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """Part rows whose text is not UTF-8 (Parquet does not check) from the others, one row at a time."""
-    good, bad = [], []
-    for index in range(rows.num_rows):
-        row = rows.slice(index, 1).combine_chunks()
+    """Part rows whose text is not UTF-8 (Parquet does not check) from the others, by halving."""
+    good: list[pa.Table] = [rows.slice(0, 0)]
+    bad: list[tuple[int, str, str]] = []
+    left = [(0, rows.num_rows)]
+    while left:
+        start, stop = left.pop()
+        piece = rows.take(pa.array(range(start, stop), pa.int64()))  # a slice would be validated with its neighbours
         try:
-            row.validate(full=True)
-            good.append(index)
+            piece.validate(full=True)
+            good.append(piece)
         except pa.ArrowInvalid as error:
-            bad.append((row["source_row"][0].as_py(), "invalid_utf8", str(error).splitlines()[0][:200]))
-    return rows.take(good), _broken(bad)
+            if stop - start == 1:
+                bad.append((piece["source_row"][0].as_py(), "invalid_utf8", str(error).splitlines()[0][:200]))
+            else:
+                middle = (start + stop) // 2
+                left += [(middle, stop), (start, middle)]
+    return pa.concat_tables(good), _broken(bad)
 
 
 def _broken(rows: list[tuple[int, str, str]]) -> pa.Table:
@@ -369,10 +380,12 @@ def _parse(
 
     for line in text.split(b"\n"):
         at, offset = offset, offset + len(line) + 1
-        if not line or line.isspace():
-            continue
         if len(line) > max_line_bytes:
             broken.append((at, "line_too_long", f"longer than {max_line_bytes} bytes"))
+            continue
+        if at == 0:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        if not line or line.isspace():
             continue
         try:
             value = orjson.loads(line)

@@ -61,14 +61,15 @@ class Found:
 class Probe:
     """What a look at a file's head and tail tells.
 
-    ``fields`` are the column names of a Parquet file or the keys of the first JSON object; ``footer`` is
-    the Parquet metadata; ``ratio`` estimates decompressed bytes per stored byte.
+    ``fields`` are the column names of a Parquet file or the keys of the first JSON object; ``empty`` says that
+    there is no text; ``footer`` is the Parquet metadata; ``ratio`` estimates decompressed bytes per stored byte.
     """
 
     container: Container
     size: int
     fingerprint: str
     fields: frozenset[str]
+    empty: bool = False
     footer: pq.FileMetaData | None = None
     ratio: float = 1.0
 
@@ -98,8 +99,7 @@ def find(uris: Iterable[str], root: str | None, options: Mapping[str, Any]) -> l
             if start and not name.startswith(start + "/"):
                 raise SourceError(f"{name}: expected a file under the source's root {start}")
             relative = name[len(start) :].lstrip("/") if start else name
-            stamp = next((str(info[k]) for k in ("ETag", "mtime", "LastModified", "created") if info.get(k)), "")
-            found[name] = Found(fs, name, fs.unstrip_protocol(name), relative, info.get("size"), stamp)
+            found[name] = Found(fs, name, fs.unstrip_protocol(name), relative, info.get("size"), _stamp(info))
     return sorted(found.values(), key=lambda file: file.relative_uri)
 
 
@@ -135,9 +135,13 @@ def probe(file: Found) -> Probe:
     mark = fingerprint(size, head, tail)
     container = container_of(file.path) or _sniff(head)
     if container != "parquet":
-        text = _decompressed(head, container)
+        text, whole = _decompressed(head, container)
+        if not text and size > len(head):  # a block of zstd may be longer than the head
+            head = _start(file, 4 * PROBE_BYTES)
+            text, whole = _decompressed(head, container)
         ratio = 1.0 if container == "jsonl" else max(1.0, len(text) / max(1, min(size, len(head))))
-        return Probe(container, size, mark, _first_keys(text), ratio=ratio)
+        empty = whole and size <= len(head) and not text.strip()
+        return Probe(container, size, mark, _first_keys(text), empty, ratio=ratio)
     if size == 0:
         raise SourceError(f"{file.uri}: expected a Parquet file, found an empty file")
     try:
@@ -166,11 +170,16 @@ def fingerprint(size: int, head: bytes, tail: bytes) -> str:
     return hashlib.sha256(b"%d\0" % size + head + b"\0" + tail).hexdigest()[:32]
 
 
-def current_fingerprint(uri: str, options: Mapping[str, Any]) -> str:
-    """Fingerprint a file as it is now; compared with the planned one before and after reading."""
+def current(uri: str, options: Mapping[str, Any]) -> tuple[str, str]:
+    """Fingerprint and stamp of a file as it is now; compared with the planned ones before and after reading."""
     fs, path = fsspec.core.url_to_fs(uri, **options)
+    fs.invalidate_cache(path)
     info = fs.info(path)
-    return fingerprint(*_ends(Found(fs, path, uri, path, info.get("size"), "")))
+    return fingerprint(*_ends(Found(fs, path, uri, path, info.get("size"), ""))), _stamp(info)
+
+
+def _stamp(info: Mapping[str, Any]) -> str:
+    return next((str(info[k]) for k in ("ETag", "mtime", "LastModified", "created") if info.get(k)), "")
 
 
 def _ends(file: Found) -> tuple[int, bytes, bytes]:
@@ -200,17 +209,26 @@ def _sniff(head: bytes) -> Container:
     return next((kind for start, kind in magic.items() if head.startswith(start)), "jsonl")
 
 
-def _decompressed(head: bytes, container: Container) -> bytes:
+def _start(file: Found, size: int) -> bytes:
+    with file.fs.open(file.path, "rb") as stream:
+        return bytes(stream.read(size))
+
+
+def _decompressed(head: bytes, container: Container) -> tuple[bytes, bool]:
+    """What a head decompresses to, up to 64 times its size, and whether it ends where a stream may end."""
     if container == "jsonl":
-        return head
+        return head, True
+    text = bytearray()
     with pa.CompressedInputStream(pa.BufferReader(head), codec_of(container)) as stream:
-        text = b""
         try:
-            while len(text) < 64 * len(head) and (block := stream.read(PROBE_BYTES)):
+            while len(text) < 64 * len(head):
+                block = stream.read(4096)
+                if not block:
+                    return bytes(text), True
                 text += block
         except OSError:
             pass  # the head ends within a frame
-        return text
+    return bytes(text), False
 
 
 def codec_of(container: Container) -> str:

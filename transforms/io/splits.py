@@ -47,7 +47,7 @@ def _row_ranges(probe: Probe, target: int) -> Iterator[tuple[int, int, int]]:
         if held and held + size > target:
             yield start, row, held
             start, held = row, 0
-        if size > target:
+        if rows and size > target:
             pieces = min(rows, -(-size // target))
             bounds = [row + rows * i // pieces for i in range(pieces + 1)]
             yield from ((a, b, size // pieces) for a, b in zip(bounds, bounds[1:], strict=False))

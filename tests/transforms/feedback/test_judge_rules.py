@@ -1,9 +1,11 @@
 """What the shipped rule files say of sentences written for this test."""
 
+from dataclasses import replace
 from importlib.resources import files
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from transforms.models import rules
 
@@ -125,6 +127,11 @@ LEVELS: dict[int, list[str]] = {
         "The link doesn't work.",
         "You are hallucinating",
         "Thanks, but you forgot the title",
+        "now it's not loading at all",
+        "My editor shows an error when I use your example",
+        "this function is giving an error: missing argument",
+        "I don't think your number is correct, the bridge opened in 1932",
+        "For the last item, you have not provided a price",
         "In your code, you didn't import json",
         "不对，应该是1945年",
         "错了",
@@ -240,6 +247,7 @@ LEVELS: dict[int, list[str]] = {
         "I'm not sure what to choose",
         "Only one of them is red.",
         "Well thanks, but I would rather hear it from you",
+        "Those are nice, but none of them is short",
         "好的，继续",
         "继续",
         "重写",
@@ -350,6 +358,9 @@ LEVELS: dict[int, list[str]] = {
         "You are awesome",
         "you're the best",
         "Much better!",
+        "much better this time :)",
+        "completely correct",
+        "Perfect. Now it's good. Thanks",
         "That makes sense now, thank you",
         "Ok cool, thanks.",
         "Thank you, I will try that.",
@@ -403,6 +414,13 @@ def test_every_rule_of_the_judge_is_of_use() -> None:
     texts = pl.Series([text for texts in LEVELS.values() for text in texts])
     used = rules.classify(texts, JUDGE)["rule"].drop_nulls().to_list()
     assert [rule.id for rule in JUDGE.rules if rule.id not in used] == []
+
+
+def test_cues_lose_no_match() -> None:
+    texts = pl.Series([text for table in (LEVELS, REFUSALS, HARM, CONTEXTS) for texts in table.values() for text in texts])
+    for loaded in (JUDGE, REFUSAL, HARMFUL, EXTERNAL):
+        plain = replace(loaded, rules=tuple(replace(rule, cue=None) for rule in loaded.rules))
+        assert_frame_equal(rules.classify(texts, loaded), rules.classify(texts, plain))
 
 
 REFUSALS: dict[str, list[str]] = {

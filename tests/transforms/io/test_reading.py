@@ -35,6 +35,10 @@ MAX_LINE = 120
 Line = tuple[int, str]
 
 
+def _no_json(value: Any) -> Any:
+    raise ValueError(f"{value} is no JSON object")
+
+
 def expected_lines(data: bytes) -> tuple[list[Line], list[Line]]:
     """What a file's lines hold, by cutting it whole: (offset, text) of good ones, (offset, reason) of broken ones."""
     good, broken, at = [], [], 0
@@ -43,7 +47,8 @@ def expected_lines(data: bytes) -> tuple[list[Line], list[Line]]:
             broken.append((at, "line_too_long"))
         elif line.strip():
             try:
-                good.append((at, json.loads(line.decode("utf-8"))["text"]))
+                value = json.loads(line.decode("utf-8"), parse_constant=_no_json)
+                good.append((at, _no_json(value) if isinstance(value, list) else value["text"]))
             except UnicodeDecodeError:
                 broken.append((at, "invalid_utf8"))
             except ValueError:
@@ -126,14 +131,14 @@ def test_lines_longer_than_the_blocks_they_are_read_in(tmp_path: Path, container
 @pytest.mark.parametrize("container", COMPRESSED)
 def test_an_open_split_goes_on_to_the_end_of_the_stream(tmp_path: Path, container: Container) -> None:
     """Repeats after an incompressible head: far more bytes than the head lets expect."""
-    head = [{"text": os.urandom(3000).hex()} for _ in range(20)]
+    head = [{"text": os.urandom(3000).hex()} for _ in range(60)]
     data = jsonl([*head, *({"text": "again"} for _ in range(50_000))])
     planned = planned_text(write(tmp_path / f"a.{container}", packed(data, container)), 100_000)
     assert planned.splits[-1].stop is None
     assert sum(split.bytes for split in planned.splits) < len(data) / 2
     with mock.patch.object(reading, "SPLIT_BYTES", 100_000):
         found = [r for split in planned.splits for r in reading.read(split, TEXT, as_is, {})]
-    assert [row["text"] for one in found for row in one.rows.to_pylist()] == [json.loads(x)["text"] for x in data.splitlines()]
+    assert [row["text"] for one in found for row in one.rows.to_pylist()] == [json.loads(x)["text"] for x in data.splitlines()]  # fmt: skip
     assert [one.split.ordinal for one in found] == list(range(len(found)))
     assert [one.end for one in found] == [False] * (len(found) - 1) + [True]
     assert all(a.split.stop == b.split.start for a, b in zip(found, found[1:], strict=False))
@@ -142,7 +147,7 @@ def test_an_open_split_goes_on_to_the_end_of_the_stream(tmp_path: Path, containe
 @pytest.mark.parametrize("container", COMPRESSED)
 def test_splits_beyond_the_end_of_a_stream_are_empty(tmp_path: Path, container: Container) -> None:
     """An incompressible tail after a head that repeats: far fewer bytes than the head lets expect."""
-    rows = [*({"text": "again"} for _ in range(9000)), *({"text": os.urandom(3000).hex()} for _ in range(100))]
+    rows = [*({"text": "again"} for _ in range(100_000)), *({"text": os.urandom(3000).hex()} for _ in range(100))]
     planned = planned_text(write(tmp_path / f"a.{container}", packed(jsonl(rows), container)), 50_000)
     found = [r for split in planned.splits for r in reading.read(split, TEXT, as_is, {})]
     assert [row["text"] for one in found for row in one.rows.to_pylist()] == [row["text"] for row in rows]
@@ -219,7 +224,7 @@ BROKEN_LINES: dict[str, tuple[bytes, str]] = {
     "NUL bytes": (b"\0" * 100, "invalid_json"),
     "control character in text": (WITH_VALUE.encode() % b'"\x01"', "invalid_json"),
     "number as text": (WITH_VALUE.encode() % b"7", "schema_mismatch"),
-    "huge number as text": (WITH_VALUE.encode() % (b"9" * 400), "schema_mismatch"),
+    "huge number": (WITH_VALUE.encode() % (b"9" * 400), "invalid_json"),
     "text as list": (b'{"id": "x", "conversations": "hello"}', "schema_mismatch"),
     "object as list": (b'{"id": "x", "conversations": {"from": "human"}}', "schema_mismatch"),
     "number as turn": (b'{"id": "x", "conversations": [1]}', "schema_mismatch"),
@@ -253,7 +258,7 @@ def test_a_broken_line_is_a_rejected_row_and_its_neighbours_are_read(
 
 def test_only_broken_lines(tmp_path: Path) -> None:
     bad = [bad for bad, _ in BROKEN_LINES.values() if len(bad) < 10**7]
-    told = read(plan(write(tmp_path / "a.jsonl", b"\n".join(bad)), target=1000, format="sharegpt"))
+    told = read(plan(write(tmp_path / "a.jsonl", b"\n".join(bad)), target=100_000, format="sharegpt"))
     told.expect_closed(len(bad))
     assert not told.conversations
     assert [reason for _, reason in told.reasons] == [why for bad, why in BROKEN_LINES.values() if len(bad) < 10**7]
@@ -270,7 +275,7 @@ def test_a_byte_order_mark_spoils_no_line(tmp_path: Path) -> None:
 def test_an_empty_file_has_no_rows_and_is_no_error(tmp_path: Path, container: Container, stored: str) -> None:
     content = {"nothing at all": b"", "an empty stream": packed(b"", container), "blank lines": packed(b"\n \r\n\n", container)}
     path = write(tmp_path / f"a.{container}", content[stored])
-    planned = plan(path) if stored != "blank lines" else plan(path, format="sharegpt")
+    planned = plan(path)
     assert planned.error is None
     told = read(planned)
     told.expect_closed(0)
@@ -346,7 +351,7 @@ def test_damage_within_a_parquet_file_fails_the_splits_it_touches_only(tmp_path:
     meta = pq.ParquetFile(path).metadata.row_group(5).column(2)
     start = meta.dictionary_page_offset or meta.data_page_offset
     data[start : start + meta.total_compressed_size] = b"\xff" * meta.total_compressed_size
-    planned = plan(write(path, bytes(data)), target=1000)
+    planned = plan(write(path, bytes(data)), target=200)
     assert len(planned.splits) > 5
     failed = []
     for index, split in enumerate(planned.splits):
