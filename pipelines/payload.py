@@ -21,7 +21,6 @@ from transforms.chunks import Stage, apply
 from transforms.io import files, keys, parts, splits
 from transforms.io.keys import KeyTable
 from transforms.io.sources import SourceError
-from transforms.io.splits import SPLIT_BYTES
 from transforms.io.tables import shaped
 
 _FATAL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -50,7 +49,7 @@ def failures(work: Path) -> list[dict[str, str]]:
 
 def following(split: Split) -> Split:
     """The open split after one of a stream whose end is not known."""
-    return replace(split, ordinal=split.ordinal + 1, start=split.start + SPLIT_BYTES)
+    return replace(split, ordinal=split.ordinal + 1, start=split.start + split.bytes)
 
 
 def read_keys(index: int, plan: Path, work: Path, read: Callable[[Split], Iterator[KeyTable]]) -> Iterator[KeyTable]:

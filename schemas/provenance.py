@@ -41,7 +41,7 @@ class Split:
 
     ``start`` and ``stop`` are row indices for Parquet and byte offsets in the decompressed stream for line
     formats. ``stop`` is None for "to the end of the stream", which a compressed file does not tell.
-    ``bytes`` is the estimated Arrow size.
+    ``bytes`` is the estimated Arrow size; an open split continues in steps of it.
     """
 
     file: SourceFile

@@ -317,7 +317,7 @@ def _read_lines(
     split: Split, schema: pa.Schema, prepare: Prepare, options: Mapping[str, Any], max_line_bytes: int
 ) -> Iterator[Reading]:
     window = _window(split.file, max(0, split.start - 1), options)
-    piece = split if split.stop is not None else replace(split, stop=split.start + SPLIT_BYTES)
+    piece = split if split.stop is not None else replace(split, stop=split.start + split.bytes)
     while True:
         begin, text, too_long = _lines(window, piece, max_line_bytes)
         rows, broken = _parse(text, begin, schema, prepare, max_line_bytes)
@@ -330,7 +330,7 @@ def _read_lines(
         yield Reading(piece, rows, broken, end)
         if end or split.stop is not None:
             break
-        piece = replace(piece, ordinal=piece.ordinal + 1, start=piece.stop, stop=piece.stop + SPLIT_BYTES)
+        piece = replace(piece, ordinal=piece.ordinal + 1, start=piece.stop, stop=piece.stop + split.bytes)
     if split.file.container != "jsonl":
         _windows[split.file.key] = window
 
@@ -481,7 +481,7 @@ def _as_stored(schema: pa.Schema) -> pa.Schema:
 def first_rows(split: Split, limit: int, options: Mapping[str, Any], max_line_bytes: int) -> tuple[int, int]:
     """How many of the first ``limit`` lines of a line split there are, and the offset where the last one ends."""
     window = _window(split.file, max(0, split.start - 1), options)
-    stop = split.start + SPLIT_BYTES if split.stop is None else split.stop
+    stop = split.start + split.bytes if split.stop is None else split.stop
     begin, text, _ = _lines(window, replace(split, stop=stop), max_line_bytes)
     rows, at = 0, 0
     while rows < limit and at < len(text):

@@ -126,7 +126,7 @@ def probe(file: Found) -> Probe:
     """Read a file's head and tail.
 
     Raises:
-        SourceError: the file cannot be opened, or its Parquet footer or first line cannot be read.
+        SourceError: the file cannot be opened, or its Parquet footer or compressed stream cannot be read.
     """
     try:
         size, head, tail = _ends(file)
@@ -135,12 +135,14 @@ def probe(file: Found) -> Probe:
     mark = fingerprint(size, head, tail)
     container = container_of(file.path) or _sniff(head)
     if container != "parquet":
-        text, whole = _decompressed(head, container)
-        if not text and size > len(head):  # a block of zstd may be longer than the head
+        text, damage = _decompressed(head, container)
+        if damage and not text and size > len(head):  # a block of zstd may be longer than the head
             head = _start(file, 4 * PROBE_BYTES)
-            text, whole = _decompressed(head, container)
+            text, damage = _decompressed(head, container)
+        if damage and size <= len(head):
+            raise SourceError(f"{file.uri}: expected a {codec_of(container)} stream: {_line(damage)}")
         ratio = 1.0 if container == "jsonl" else max(1.0, len(text) / max(1, min(size, len(head))))
-        empty = whole and size <= len(head) and not text.strip()
+        empty = size <= len(head) and not text.strip()
         return Probe(container, size, mark, _first_keys(text), empty, ratio=ratio)
     if size == 0:
         raise SourceError(f"{file.uri}: expected a Parquet file, found an empty file")
@@ -214,21 +216,21 @@ def _start(file: Found, size: int) -> bytes:
         return bytes(stream.read(size))
 
 
-def _decompressed(head: bytes, container: Container) -> tuple[bytes, bool]:
-    """What a head decompresses to, up to 64 times its size, and whether it ends where a stream may end."""
-    if container == "jsonl":
-        return head, True
+def _decompressed(head: bytes, container: Container) -> tuple[bytes, OSError | None]:
+    """What a head decompresses to, up to 64 times its size, and what ended it but the end of a stream."""
+    if container == "jsonl" or not head:
+        return head, None
     text = bytearray()
     with pa.CompressedInputStream(pa.BufferReader(head), codec_of(container)) as stream:
         try:
             while len(text) < 64 * len(head):
                 block = stream.read(4096)
                 if not block:
-                    return bytes(text), True
+                    break
                 text += block
-        except OSError:
-            pass  # the head ends within a frame
-    return bytes(text), False
+        except OSError as error:
+            return bytes(text), error
+    return bytes(text), None
 
 
 def codec_of(container: Container) -> str:
