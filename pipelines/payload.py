@@ -14,12 +14,14 @@ from typing import Final
 import apache_beam as beam
 import polars as pl
 
+import transforms.coders  # noqa: F401  # chunks travel in Arrow IPC
 from pipelines import worker
 from pipelines.recipe import Recipe
 from schemas.provenance import Chunk, Split
 from transforms.chunks import Stage, apply
-from transforms.io import files, keys, parts, splits
+from transforms.io import files, keys, parts, snapshots, splits
 from transforms.io.keys import KeyTable
+from transforms.io.snapshots import Group
 from transforms.io.sources import SourceError
 from transforms.io.tables import shaped
 
@@ -112,6 +114,16 @@ class CommitPart(beam.DoFn):
         except Exception as error:
             record_failure(self.work, chunk.split, "commit", error)
         worker.claim("nothing")
+
+
+class WriteShard(beam.DoFn):
+    """A group of parts to its shard."""
+
+    def __init__(self, recipe: Recipe, work: Path) -> None:
+        self.recipe, self.work = recipe, work
+
+    def process(self, group: Group) -> None:
+        snapshots.write_shard(self.work, group, self.recipe.kept, self.recipe.rejected)
 
 
 _digests: dict[Path, dict[str, keys.SplitList]] = {}

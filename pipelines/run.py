@@ -27,7 +27,7 @@ from pipelines.recipe import Recipe
 from pipelines.usercode import UserFunction
 from schemas.provenance import MANIFEST_VERSION, Counts, Receipt, Split
 from transforms.chunks import Stage
-from transforms.io import cards, files, keys, parts, reports, snapshots, splits
+from transforms.io import cards, files, key_pass, keys, parts, reports, snapshots, splits
 from transforms.io.chats import ChatSource
 
 SPACE_FACTOR = 0.7
@@ -128,7 +128,7 @@ def _key_pass(job: Job, runner: LocalRunner, found: Sources, work: Path) -> tupl
         order = splits.deal(found.splits, runner.workers)
 
         def build(pipeline: beam.Pipeline) -> None:
-            _indices(pipeline, order) | "key pass" >> keys.KeyPass(read, lists, bits)
+            _indices(pipeline, order) | "key pass" >> key_pass.KeyPass(read, lists, bits)
 
         with job.progress.phase("keys", len(found.splits), work / "keytables"):
             runner.run(build, len(order))
@@ -230,7 +230,7 @@ def _compact(
     bounds = planning.shard_groups([split.bytes for split in ready], job.config.shard_bytes)
     groups = [snapshots.group([receipts[s] for s in ready[a:b]]) for a, b in bounds] or [snapshots.group([])]
     missing = [g for g in groups if not (work / "shards" / g.key / "shard.json").exists()]
-    write = snapshots.WriteShard(work, job.recipe.kept, job.recipe.rejected)
+    write = payload.WriteShard(job.recipe, work)
     if missing:
 
         def build(pipeline: beam.Pipeline) -> None:

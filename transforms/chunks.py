@@ -1,4 +1,4 @@
-"""Chunks: how one travels between machines, and how a stage is applied to one.
+"""Stages, and how one is applied to a chunk.
 
 A stage is a named pure function from a frame to a frame. To reject rows it adds a column ``reason``
 (null = keep), and may add ``detail``, ``failed`` (every rule that failed) and ``unit`` (row or instance).
@@ -6,18 +6,14 @@ A stage is a named pure function from a frame to a frame. To reject rows it adds
 
 from __future__ import annotations
 
-import json
-import struct
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import polars as pl
 import pyarrow as pa
-from apache_beam import coders
 
-from schemas.provenance import Chunk, SourceFile, Split, StageCount, Unit
+from schemas.provenance import Chunk, Split, StageCount, Unit
 
 Run = Callable[[pl.DataFrame, Split], pl.DataFrame]
 Reject = Callable[[pl.DataFrame, str], pa.Table]
@@ -86,62 +82,3 @@ def _turned(
         StageCount(stage.name, "row", rows, used, by_unit["row"], seconds),
         StageCount(stage.name, "instance", len(instances), kept, by_unit["instance"], 0.0),
     )
-
-
-class TableCoder(coders.Coder):
-    """Arrow IPC for tables: slices are written without the buffers they were cut from."""
-
-    def encode(self, table: pa.Table) -> bytes:
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        return bytes(sink.getvalue())
-
-    def decode(self, data: bytes) -> pa.Table:
-        return pa.ipc.open_stream(data).read_all()
-
-    def estimate_size(self, table: pa.Table) -> int:
-        return int(table.nbytes)
-
-    def is_deterministic(self) -> bool:
-        return True
-
-    def to_type_hint(self) -> Any:
-        return pa.Table
-
-
-class ChunkCoder(coders.Coder):
-    """A length-prefixed JSON header, then the kept and the rejected table in Arrow IPC."""
-
-    _tables = TableCoder()
-
-    def encode(self, chunk: Chunk) -> bytes:
-        header = {
-            "split": asdict(chunk.split),
-            "stages": [asdict(s) for s in chunk.stages],
-            "source_sha256": chunk.source_sha256,
-        }
-        parts = [json.dumps(header).encode(), self._tables.encode(chunk.kept), self._tables.encode(chunk.rejected)]
-        return b"".join(struct.pack("<Q", len(part)) + part for part in parts)
-
-    def decode(self, data: bytes) -> Chunk:
-        parts, at = [], 0
-        for _ in range(3):
-            (length,) = struct.unpack_from("<Q", data, at)
-            parts.append(data[at + 8 : at + 8 + length])
-            at += 8 + length
-        header = json.loads(parts[0])
-        split = Split(file=SourceFile(**header["split"].pop("file")), **header["split"])
-        stages = tuple(StageCount(**s) for s in header["stages"])
-        kept, rejected = (self._tables.decode(part) for part in parts[1:])
-        return Chunk(split, kept, rejected, stages, header["source_sha256"])
-
-    def estimate_size(self, chunk: Chunk) -> int:
-        return int(chunk.kept.nbytes + chunk.rejected.nbytes)
-
-    def is_deterministic(self) -> bool:
-        return True
-
-
-coders.registry.register_coder(pa.Table, TableCoder)
-coders.registry.register_coder(Chunk, ChunkCoder)

@@ -259,7 +259,7 @@ def read_chunks(split: Split, source: ChatSource, reject: Callable[[pl.DataFrame
     form, options = source.format_of(split.file), source.options[split.file.source]
     began = time.perf_counter()
     for reading in read(split, form.mapping.schema(), form.prepare, options, source.max_line_bytes, form.rowwise):
-        conversations, strange = to_conversations(reading.rows, form.mapping)
+        conversations, strange = to_conversations(reading.rows, form.mapping, split.file.relative_uri)
         broken = pl.DataFrame(pa.concat_tables([reading.broken, strange])).sort("source_row")
         ids = record_ids(split.file.relative_uri, pl.col("source_row"), pl.lit(None, pl.Int32))
         rejected = reject(
@@ -281,7 +281,7 @@ def read_keys(split: Split, source: ChatSource, keys: Callable[[pa.Table], pa.Ta
     form, options = source.format_of(split.file), source.options[split.file.source]
     mapping = form.mapping.keys_only()
     for reading in read(split, form.mapping.schema(), form.prepare, options, source.max_line_bytes, form.rowwise):
-        conversations, strange = to_conversations(reading.rows, mapping)
+        conversations, strange = to_conversations(reading.rows, mapping, split.file.relative_uri)
         rows = pl.Series(conversations["source_row"]).n_unique() + reading.broken.num_rows + strange.num_rows
         yield KeyTable(reading.split, keys(conversations), rows, reading.end)
 
@@ -296,11 +296,11 @@ def named(name: str) -> ChatFormat:
     return next(f for f in FORMATS if f.name == name)
 
 
-def to_conversations(rows: pa.Table, mapping: Mapping) -> tuple[pa.Table, pa.Table]:
+def to_conversations(rows: pa.Table, mapping: Mapping, file: str = "") -> tuple[pa.Table, pa.Table]:
     """Source rows to (conversations in ``CONVERSATION``, broken rows with source_row, reason, detail).
 
     A row without messages, or with a role outside ``ROLES`` and the mapping's own, is broken. Absent ids are
-    named after the row, so that every conversation has one.
+    named after file and row, so that every conversation has one.
     """
     frame = _named(rows, mapping)
     size = pl.col("turns").list.len().fill_null(0)
@@ -315,7 +315,7 @@ def to_conversations(rows: pa.Table, mapping: Mapping) -> tuple[pa.Table, pa.Tab
         .join(details, on="row", how="left", maintain_order="left")
         .with_columns(
             _message_lists(messages.drop("stated"), lengths),
-            conversation_id=pl.coalesce("conversation_id", pl.format("row-{}", "source_row")),
+            conversation_id=pl.coalesce("conversation_id", pl.format("{}#{}", pl.lit(file), "source_row")),
         )
     )
     if mapping.message_user:

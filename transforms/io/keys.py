@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import apache_beam as beam
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -26,6 +25,7 @@ from scipy.sparse.csgraph import connected_components
 from schemas.provenance import Split
 from transforms.io import files
 from transforms.io.records import record_ids
+from transforms.io.tables import shaped
 
 VERSION: Final = 1
 
@@ -71,33 +71,25 @@ def cached(read: ReadKeys, folder: Path, split: Split, following: Callable[[Spli
         yield found
 
 
-class FindKeys(beam.DoFn):
-    """Split index to tables of keys: by exchange prefix, by conversation prefix, and per split its owners."""
-
-    EXCHANGES: Final = "exchanges"
-    CONVERSATIONS: Final = "conversations"
-
-    def __init__(self, read: Callable[[int], Iterator[KeyTable]], bits: int) -> None:
-        self.read, self.bits = read, bits
-
-    def process(self, index: int) -> Iterator[object]:
-        for found in self.read(index):
-            frame = pl.DataFrame(found.keys).with_columns(
-                split=pl.lit(found.split.key),
-                file=pl.lit(found.split.file.relative_uri),
-                record_id=record_ids(found.split.file.relative_uri, pl.col("source_row"), pl.col("ordinal")),
-            )
-            for prefix, part in _by_prefix(frame, "key", self.bits):
-                yield beam.pvalue.TaggedOutput(self.EXCHANGES, (prefix, part.drop("conversation").to_arrow()))
-            links = frame.select("conversation", "owner").unique(maintain_order=True)
-            for prefix, part in _by_prefix(links, "conversation", self.bits):
-                yield beam.pvalue.TaggedOutput(self.CONVERSATIONS, (prefix, part.to_arrow()))
-            owners = frame.select("owner").unique(maintain_order=True).with_columns(rows=pl.lit(found.rows))
-            facts = pl.DataFrame({"owner": [None], "rows": [found.rows]}, schema={"owner": pl.UInt64, "rows": pl.Int32})
-            yield found.split.key, (pl.concat([facts, owners]) if owners.is_empty() else owners).to_arrow()
+def identified(found: KeyTable) -> pl.DataFrame:
+    """A split's keys with the names that travel with them: ``split``, ``file`` and ``record_id``."""
+    uri = found.split.file.relative_uri
+    return pl.DataFrame(found.keys).with_columns(
+        split=pl.lit(found.split.key),
+        file=pl.lit(uri),
+        record_id=record_ids(uri, pl.col("source_row"), pl.col("ordinal")),
+    )
 
 
-def _by_prefix(frame: pl.DataFrame, column: str, bits: int) -> Iterator[tuple[int, pl.DataFrame]]:
+def owners(found: KeyTable) -> pl.DataFrame:
+    """The owners in a split, and on every row how many source rows it has; at least one row, of no owner."""
+    distinct = pl.DataFrame(found.keys).select("owner").unique(maintain_order=True)
+    none = pl.DataFrame({"owner": [None]}, schema={"owner": pl.UInt64})
+    return (none if distinct.is_empty() else distinct).with_columns(rows=pl.lit(found.rows))
+
+
+def by_prefix(frame: pl.DataFrame, column: str, bits: int) -> Iterator[tuple[int, pl.DataFrame]]:
+    """Part a frame by the first bits of a UInt64 column."""
     if bits == 0:
         yield 0, frame
         return
@@ -141,82 +133,20 @@ def components(edges: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame({"owner": owners, "label": labels}).select("owner", group=pl.col("owner").min().over("label"))
 
 
-class FindDuplicates(beam.DoFn):
-    """All exchanges of a prefix to per-split duplicates, and edges as a second output."""
+def write_list(folder: Path, split: str, tables: Iterable[pa.Table], groups: Iterable[pa.Table]) -> None:
+    """Write one split's list out of its owners, its duplicates and all groups.
 
-    EDGES: Final = "edges"
-
-    def process(self, element: tuple[int, Iterable[pa.Table]]) -> Iterator[object]:
-        repeated, edges = duplicates(pl.concat([pl.DataFrame(table) for table in element[1]]))
-        if not edges.is_empty():
-            yield beam.pvalue.TaggedOutput(self.EDGES, edges.to_arrow())
-        for (split,), part in repeated.partition_by("split", as_dict=True, include_key=False).items():
-            yield split, part.to_arrow()
-
-
-class FindShared(beam.DoFn):
-    """All conversation ids of a prefix to edges."""
-
-    def process(self, element: tuple[int, Iterable[pa.Table]]) -> Iterator[pa.Table]:
-        edges = shared(pl.concat([pl.DataFrame(table) for table in element[1]]).unique())
-        if not edges.is_empty():
-            yield edges.to_arrow()
-
-
-class WriteList(beam.DoFn):
-    """Write one split's list; its name carries the rows read and the list's digest."""
-
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
-
-    def process(self, element: tuple[str, Iterable[pa.Table]], groups: list[pa.Table]) -> None:
-        split, tables = element
-        frames = [pl.DataFrame(table) for table in tables]
-        owners = next(frame for frame in frames if "owner" in frame.columns)
-        found = [frame for frame in frames if "duplicate_of" in frame.columns]
-        regrouped = pl.concat([_NO_GROUPS, *(pl.DataFrame(table) for table in groups)])
-        regrouped = regrouped.join(owners, on="owner", how="semi")
-        listed = pl.concat([*found, regrouped], how="diagonal") if found else regrouped
-        columns = [pl.lit(None).alias(name) for name in LIST.names if name not in listed.columns]
-        table = listed.with_columns(columns).select(LIST.names).sort(LIST.names).to_arrow().cast(LIST)
-        digest = hashlib.sha256("\n".join(map(str, table.to_pylist())).encode()).hexdigest()[:12]
-        files.write_arrow(Path(self.folder) / f"{split}.{owners['rows'][0]}.{digest}.arrow", table)
-
-
-def join_groups(element: tuple[None, Iterable[pa.Table]]) -> pa.Table:
-    """All edges to the groups they make."""
-    return components(pl.concat([pl.DataFrame(table) for table in element[1]]).unique()).to_arrow()
-
-
-class KeyPass(beam.PTransform):
-    """Split indices to one list a split, written to ``folder``."""
-
-    def __init__(self, read: Callable[[int], Iterator[KeyTable]], folder: Path, bits: int) -> None:
-        super().__init__()
-        self.read, self.folder, self.bits = read, folder, bits
-
-    def expand(self, indices: beam.PCollection) -> beam.PCollection:
-        tags = (FindKeys.EXCHANGES, FindKeys.CONVERSATIONS)
-        keys = indices | "read keys" >> beam.ParDo(FindKeys(self.read, self.bits)).with_outputs(*tags, main="owners")
-        repeated = (
-            keys[FindKeys.EXCHANGES]
-            | "group by exchange" >> beam.GroupByKey()
-            | "find duplicates" >> beam.ParDo(FindDuplicates()).with_outputs(FindDuplicates.EDGES, main="duplicates")
-        )
-        linked = keys[FindKeys.CONVERSATIONS] | "group by conversation" >> beam.GroupByKey() | beam.ParDo(FindShared())
-        groups = (
-            (repeated[FindDuplicates.EDGES], linked)
-            | "all edges" >> beam.Flatten()
-            | "in one place" >> beam.WithKeys(None)
-            | "group edges" >> beam.GroupByKey()
-            | "join groups" >> beam.Map(join_groups)
-        )
-        return (
-            (keys["owners"], repeated["duplicates"])
-            | "all of a split" >> beam.Flatten()
-            | "group by split" >> beam.GroupByKey()
-            | "write lists" >> beam.ParDo(WriteList(str(self.folder)), beam.pvalue.AsList(groups))
-        )
+    The file's name carries the rows read and the digest of the list.
+    """
+    frames = [pl.DataFrame(table) for table in tables]
+    owned = next(frame for frame in frames if "owner" in frame.columns)
+    found = [frame for frame in frames if "duplicate_of" in frame.columns]
+    regrouped = pl.concat([_NO_GROUPS, *(pl.DataFrame(table) for table in groups)]).join(owned, on="owner", how="semi")
+    table = shaped(pl.concat([*found, regrouped], how="diagonal"), LIST).sort_by(
+        [(name, "ascending") for name in LIST.names]
+    )
+    digest = hashlib.sha256("\n".join(map(str, table.to_pylist())).encode()).hexdigest()[:12]
+    files.write_arrow(folder / f"{split}.{owned['rows'][0]}.{digest}.arrow", table)
 
 
 def prefix_bits(instances: int) -> int:

@@ -478,15 +478,24 @@ def _as_stored(schema: pa.Schema) -> pa.Schema:
     return pa.schema([(f.name, text_times(f.type)) for f in schema] + [("source_row", pa.int64())])
 
 
-def first_rows(split: Split, limit: int, options: Mapping[str, Any], max_line_bytes: int) -> tuple[int, int]:
-    """How many of the first ``limit`` lines of a line split there are, and the offset where the last one ends."""
+def first_rows(split: Split, limit: int, options: Mapping[str, Any], max_line_bytes: int) -> tuple[int, int | None]:
+    """How many of the first ``limit`` lines of a line split there are, and where a split of them alone stops."""
     window = _window(split.file, max(0, split.start - 1), options)
-    stop = split.start + split.bytes if split.stop is None else split.stop
-    begin, text, _ = _lines(window, replace(split, stop=stop), max_line_bytes)
-    rows, at = 0, 0
-    while rows < limit and at < len(text):
-        end = text.find(b"\n", at)
-        end = len(text) if end < 0 else end + 1
-        rows += not text[at:end].isspace()
-        at = end
-    return rows, begin + at
+    piece = split if split.stop is not None else replace(split, stop=split.start + split.bytes)
+    rows = 0
+    while True:
+        assert piece.stop is not None
+        begin, text, too_long = _lines(window, piece, max_line_bytes)
+        at = 0
+        while rows < limit and at < len(text):
+            end = text.find(b"\n", at)
+            end = len(text) if end < 0 else end + 1
+            rows += not text[at:end].isspace()
+            at = end
+        if rows == limit:
+            return rows, min(begin + at, piece.stop)
+        rows += too_long is not None
+        window.fill(piece.stop + 1)
+        if rows == limit or split.stop is not None or (window.ended and window.stop <= piece.stop):
+            return rows, piece.stop if rows == limit else split.stop
+        piece = replace(piece, start=piece.stop, stop=piece.stop + split.bytes)

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import apache_beam as beam
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -49,28 +48,21 @@ def group(receipts: Sequence[Receipt]) -> Group:
     return Group(hashlib.sha256("\n".join(marks).encode()).hexdigest()[:20], tuple(r.part for r in receipts))
 
 
-class WriteShard(beam.DoFn):
-    """One group of parts to at most three Parquet files and a description, unless it is there already."""
-
-    def __init__(self, work: Path, kept: pa.Schema, rejected: pa.Schema) -> None:
-        self.work, self.kept, self.rejected = work, kept, rejected
-
-    def process(self, group: Group) -> None:
-        folder = self.work / "shards" / group.key
-        if (folder / "shard.json").exists():
-            return
-        receipts = [parts.read_receipt(parts.receipt_path(self.work, part)) for part in group.parts]
-        shards: dict[str, dict[str, Any]] = {}
-        kept = (parts.load(self.work, receipt, "kept") for receipt in receipts)
-        rejected = (parts.load(self.work, receipt, "rejected") for receipt in receipts)
-        for name, table in _write(folder, kept, self.kept, SUBSETS) + _write(folder, rejected, self.rejected, None):
-            shards[name] = table
-        files.write_bytes(folder / "shard.json", json.dumps(shards).encode())
+def write_shard(work: Path, group: Group, kept: pa.Schema, rejected: pa.Schema) -> None:
+    """Compact a group of parts into at most three Parquet files and a description, unless it is there already."""
+    folder = work / "shards" / group.key
+    if (folder / "shard.json").exists():
+        return
+    receipts = [parts.read_receipt(parts.receipt_path(work, part)) for part in group.parts]
+    kept_rows = (parts.load(work, receipt, "kept") for receipt in receipts)
+    rejected_rows = (parts.load(work, receipt, "rejected") for receipt in receipts)
+    shards = {**_write(folder, kept_rows, kept, SUBSETS), **_write(folder, rejected_rows, rejected, None)}
+    files.write_bytes(folder / "shard.json", json.dumps(shards).encode())
 
 
 def _write(
     folder: Path, tables: Iterable[pa.Table], schema: pa.Schema, subsets: Sequence[str] | None
-) -> list[tuple[str, dict[str, Any]]]:
+) -> dict[str, dict[str, Any]]:
     """Stream tables into one file a subset, in row groups of ``ROW_GROUP_ROWS``; empty files are not kept."""
     names = subsets or ("rejected",)
     rows: Counter[str] = Counter()
@@ -86,7 +78,7 @@ def _write(
                 held[name] = _flush(writers[name], held[name], last=False)
         for name in names:
             _flush(writers[name], held[name], last=True)
-    return [(name, _describe(folder / f"{name}.parquet", rows[name])) for name in names]
+    return {name: _describe(folder / f"{name}.parquet", rows[name]) for name in names}
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:

@@ -124,6 +124,8 @@ def classify(texts: pl.Series, rules: RuleSet) -> pl.DataFrame:
         texts: dtype String. A null, like a blank text, matches no rule.
         rules: what to apply.
 
+    The expressions are compiled anew in a call (about 50 ms for the judge): pass some ten thousand texts at once.
+
     Returns:
         Columns ``label`` (Int8 or String, never null), ``rule`` (String: the id of the rule that decided, null if none
         did) and ``matched`` (String: what it matched in the normalised text, at most 80 characters).
@@ -141,7 +143,7 @@ def classify(texts: pl.Series, rules: RuleSet) -> pl.DataFrame:
                     "row",
                     pl.lit(rule.label, dtype=dtype).alias("label"),
                     pl.lit(rule.id).alias("rule"),
-                    pl.col(_view(rule)).str.extract(f"({rule.pattern})").str.slice(0, MATCHED_CHARS).alias("matched"),
+                    pl.col(_view(rule)).str.extract(_group(rule)).str.slice(0, MATCHED_CHARS).alias("matched"),
                 )
             )
             open_ = open_.join(hit, on="row", how="anti", maintain_order="left")
@@ -205,8 +207,16 @@ def _hits(views: pl.DataFrame, rule: Rule) -> pl.DataFrame:
         views = views.filter(pl.col("chars") <= rule.max_chars)
     if rule.cue is not None:
         views = views.filter(view.str.contains(rule.cue))
-    views = views.filter(view.str.contains(rule.pattern))
-    return views if rule.unless is None else views.filter(~view.str.contains(rule.unless))
+    if not views.is_empty():
+        views = views.filter(view.str.contains(_group(rule)))
+    if rule.unless is not None and not views.is_empty():
+        views = views.filter(~view.str.contains(rule.unless))
+    return views
+
+
+def _group(rule: Rule) -> str:
+    """The pattern as a group. To compile it costs milliseconds: test and extraction share one compiled expression."""
+    return f"({rule.pattern})"
 
 
 def _either(patterns: list[str]) -> str:

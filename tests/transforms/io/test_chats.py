@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -295,7 +295,7 @@ LMSYS = pa.schema(
         ("redacted", pa.bool_()),
     ]
 )
-BARE: Row = {n: None for n in CONVERSATION.names} | {"source_row": 0, "seen": 0}
+BARE: Row = dict.fromkeys(CONVERSATION.names) | {"source_row": 0, "seen": 0}
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
@@ -370,7 +370,7 @@ def test_openai_messages_in_parquet(tmp_path: Path) -> None:
     rows = [{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "name": "x"}]}]
     (found,) = told_by(tmp_path, rows, "parquet").conversations
     assert [(m["role"], m["content"]) for m in found["messages"]] == [("user", "a"), ("assistant", "b")]
-    assert found["conversation_id"] == "row-0"
+    assert found["conversation_id"] == "chats.parquet#0"
 
 
 @pytest.mark.parametrize(
@@ -406,8 +406,10 @@ def test_roles_are_read_in_any_case_and_an_unknown_one_is_named(tmp_path: Path, 
 
 def test_rows_without_an_id_are_conversations_of_their_own(tmp_path: Path) -> None:
     rows = [sharegpt(None, ("human", "a")), sharegpt("x", ("human", "a")), sharegpt(None, ("human", "a"))]
-    ids = [c["conversation_id"] for c in told_by(tmp_path, rows).conversations]
-    assert len(set(ids)) == 3
+    for name in ("one", "other"):
+        write_rows(tmp_path, rows, "jsonl", name=name)
+    ids = [c["conversation_id"] for c in read(plan(tmp_path)).conversations]
+    assert len(set(ids)) == 5 and ids.count("x") == 2
 
 
 # --- Message trees
@@ -751,7 +753,7 @@ def test_the_key_pass_counts_the_same_rows_and_instances_as_the_payload_pass(
     found = [
         table
         for split in planned.splits
-        for table in chats.read_keys(split, planned.source, lambda rows: turns.keys(rows, "content"))
+        for table in chats.read_keys(split, planned.source, lambda rows: turns.keys(rows, "content", "user"))
     ]
     keyed = pa.concat_tables([table.keys for table in found]).to_pylist()
     assert sum(table.rows for table in found) == told.rows_read == 6
