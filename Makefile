@@ -36,8 +36,8 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/speed.py
 
 lock:
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes pyproject.toml -o requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes pyproject.toml --group dev --all-extras --no-extra minilm -c requirements.lock -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header pyproject.toml --group dev --extra http --extra s3 --extra hf -c requirements.lock -o requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) out .bench

@@ -156,3 +156,22 @@ def talk(*contents: str | None) -> list[Row]:
 def sharegpt(name: str | None, *turns: tuple[str, str]) -> Row:
     """A row as ShareGPT exports have it."""
     return {"id": name, "conversations": [{"from": role, "value": text} for role, text in turns]}
+
+
+def some_split(relative_uri: str = "chats.jsonl", ordinal: int = 0) -> Split:
+    """A split of a file that need not exist."""
+    file = SourceFile(f"file:///{relative_uri}", relative_uri, 0, "jsonl", "sharegpt", 100, "f", "s", f"key-{relative_uri}")
+    return Split(file, ordinal, 100 * ordinal, 100 * (ordinal + 1), 100)
+
+
+def thread(source_row: int, messages: Sequence[Row], **facts: Any) -> Row:
+    """One thread as ``schemas.conversation.CONVERSATION`` has it."""
+    empty = dict.fromkeys(("user", "model", "language", "timestamp", "toxic", "redacted", "moderation_flagged"), None)
+    return {
+        "source_row": source_row,
+        "seen": 0,
+        "conversation_id": f"c{source_row}",
+        **empty,
+        "messages": list(messages),
+        **facts,
+    }
