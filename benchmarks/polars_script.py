@@ -13,9 +13,9 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
@@ -24,7 +24,6 @@ import pyarrow.parquet as pq
 from pipelines import feedback
 from schemas.feedback import KEPT
 from schemas.provenance import SourceFile, Split
-from transforms.feedback import labels, turns
 from transforms.io import chats, files, keys, reading
 from transforms.io.chats import ChatSource
 from transforms.io.tables import shaped
@@ -51,14 +50,15 @@ def chunks(path: Path, rows: int) -> Iterator[pa.Table]:
 class Seen:
     """What is known of the whole data set so far: first owner of every exchange, and who shares what with whom."""
 
-    def __init__(self) -> None:
+    def __init__(self, find_keys: Callable[[pa.Table], pa.Table]) -> None:
+        self.find_keys = find_keys
         self.first = pl.DataFrame(schema={"key": pl.UInt64, "check": pl.UInt64, "first": pl.UInt64})
         self.edges: list[pl.DataFrame] = []
         self.links: list[pl.DataFrame] = []
 
     def fresh(self, conversations: pa.Table) -> pl.DataFrame:
         """Rows and ordinals of the instances that no earlier one equals."""
-        found = pl.DataFrame(turns.keys(conversations, by="content"))
+        found = pl.DataFrame(self.find_keys(conversations))
         new = found.unique(["key", "check"], keep="first", maintain_order=True)
         new = new.join(self.first, on=["key", "check"], how="anti", maintain_order="left")
         self.first = pl.concat([self.first, new.select("key", "check", first="owner")])
@@ -84,8 +84,9 @@ def curate(sources: Path, target: Path, mining_window: int, rows: int, user_key:
     )
     source = ChatSource((None,), ({},), config.max_line_bytes)
     with tempfile.TemporaryDirectory() as folder:
-        extract, _, *between, label = feedback.recipe(config, source, user_key).stages(Path(folder))
-        seen, kept, read, instances = Seen(), [], 0, 0
+        recipe: Any = feedback.recipe(config, source, user_key)
+        extract, _, *between, label = recipe.stages(Path(folder))
+        seen, kept, read, instances = Seen(recipe.read_keys.keywords["keys"]), [], 0, 0
         for path in sorted(sources.glob("*.parquet")):
             split = Split(SourceFile(str(path), path.name, 0, "parquet", "wildchat", 0, "", "", ""), 0, 0, 0, 0)
             for table in chunks(path, rows):
