@@ -45,7 +45,11 @@ _LANGUAGES: Final = (
         they more at do we how but their which all about like so there was also use has one make some these would time get
         other out them when up just want please help write new need know should because then into only no me than her his
         1 2 3 10 2023 your work example way good people first using each could most see want list give code text data story""",
-        ("b c d f g h l m n p r s t v w st tr pl gr ch sh th br cl", "a e i o u ea ou ai", "n r s t l d m ng ck st nt ll"),
+        (
+            "b c d f g h l m n p r s t v w st tr pl gr ch sh th br cl",
+            "a e i o u ea ou ai",
+            "n r s t l d m ng ck st nt ll",
+        ),
     ),
     (
         "Chinese",
@@ -207,7 +211,9 @@ def vocabulary() -> Vocabulary:
 
     def phrases(texts: str) -> Phrases:
         found = texts.split("|")
-        return Phrases(add([text.removesuffix("…") for text in found]), np.array([text.endswith("…") for text in found]))
+        return Phrases(
+            add([text.removesuffix("…") for text in found]), np.array([text.endswith("…") for text in found])
+        )
 
     first, words, ranks = [], [], []
     for name, _, size, common, sounds in _LANGUAGES:
@@ -228,7 +234,9 @@ def vocabulary() -> Vocabulary:
         [f"{one}.{other}@{third}.com " for one, other, third in zip(names, names[1:], names[2:], strict=False)]
         + [f"https://www.{one}.org/{other}/{i} " for i, (one, other) in enumerate(zip(names, names[1:], strict=False))]
     )
-    lines = [_CODE.split("|")[i % 9].format(one, other) for i, (one, other) in enumerate(zip(names, names[1:], strict=False))]
+    lines = [
+        _CODE.split("|")[i % 9].format(one, other) for i, (one, other) in enumerate(zip(names, names[1:], strict=False))
+    ]
     code = add(["```python\n", "```\n", *lines])
     return Vocabulary(
         pa.array(tokens, pa.large_string()),
@@ -351,12 +359,31 @@ def _people() -> tuple[pa.StringArray, pa.StringArray, pa.StructArray]:
     """A stock of users: hashed address, country, header."""
     rng = np.random.default_rng(11)
     n = 200_000
-    agents = [f"Mozilla/5.0 ({system}) AppleWebKit/537.36 Chrome/{v}.0.0.0 Safari/537.36" for system in ("Windows NT 10.0; Win64; x64", "Macintosh; Intel Mac OS X 10_15_7", "X11; Linux x86_64", "iPhone; CPU iPhone OS 16_5 like Mac OS X") for v in range(108, 124)]
-    tongues = ["en-US,en;q=0.9", "zh-CN,zh;q=0.9,en;q=0.8", "ru-RU,ru;q=0.9", "fr-FR,fr;q=0.9", "es-ES,es;q=0.9", "en-GB"]
+    agents = [
+        f"Mozilla/5.0 ({system}) AppleWebKit/537.36 Chrome/{v}.0.0.0 Safari/537.36"
+        for system in (
+            "Windows NT 10.0; Win64; x64",
+            "Macintosh; Intel Mac OS X 10_15_7",
+            "X11; Linux x86_64",
+            "iPhone; CPU iPhone OS 16_5 like Mac OS X",
+        )
+        for v in range(108, 124)
+    ]
+    tongues = [
+        "en-US,en;q=0.9",
+        "zh-CN,zh;q=0.9,en;q=0.8",
+        "ru-RU,ru;q=0.9",
+        "fr-FR,fr;q=0.9",
+        "es-ES,es;q=0.9",
+        "en-GB",
+    ]
     header = pa.StructArray.from_arrays(
-        [_pick(tongues, rng.integers(0, len(tongues), n)), _pick(agents, rng.integers(0, len(agents), n))], fields=list(_HEADER)
+        [_pick(tongues, rng.integers(0, len(tongues), n)), _pick(agents, rng.integers(0, len(agents), n))],
+        fields=list(_HEADER),
     )
-    countries = "United States|China|Russia|United Kingdom|France|Germany|India|Brazil|Hong Kong|Taiwan|Egypt|Canada".split("|")
+    countries = (
+        "United States|China|Russia|United Kingdom|France|Germany|India|Brazil|Hong Kong|Taiwan|Egypt|Canada".split("|")
+    )
     return _hex(rng, n, 64), _pick(countries, rng.integers(0, len(countries), n)), header
 
 
@@ -402,7 +429,9 @@ def _drawn(seed: int, group: int, rows: int) -> pa.Table:
     languages = messages.language[np.cumsum(sizes) - sizes]
     columns = [
         _hex(rng, rows, 32),
-        _pick(["gpt-3.5-turbo-0301", "gpt-3.5-turbo-0613", "gpt-4-0314", "gpt-4-1106-preview"], rng.integers(0, 4, rows)),
+        _pick(
+            ["gpt-3.5-turbo-0301", "gpt-3.5-turbo-0613", "gpt-4-0314", "gpt-4-1106-preview"], rng.integers(0, 4, rows)
+        ),
         pa.array((began + sizes * 45) * 1_000_000, pa.timestamp("us")).cast(_TIME),
         pa.ListArray.from_arrays(offsets, conversation),
         pa.array((sizes + 1) // 2),
@@ -442,7 +471,9 @@ def _moderation(scores: npt.NDArray[np.float64]) -> pa.StructArray:
 
 def _detoxify(rng: np.random.Generator, n: int) -> pa.StructArray:
     scores = np.minimum(np.exp(rng.normal(-8, 1.5, (7, n))), 0.999).astype(np.float32)
-    return pa.StructArray.from_arrays([pa.array(s) for s in scores], fields=list(SCHEMA.field("detoxify_moderation").type.value_type))
+    return pa.StructArray.from_arrays(
+        [pa.array(s) for s in scores], fields=list(SCHEMA.field("detoxify_moderation").type.value_type)
+    )
 
 
 @cache
@@ -511,7 +542,9 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("target", type=Path, help="a folder for Parquet files, or a file NAME.jsonl.zst")
-    parser.add_argument("--bytes", type=size, default=size("1GB"), help="stored bytes to write at least, e.g. 200MB (default 1GB)")
+    parser.add_argument(
+        "--bytes", type=size, default=size("1GB"), help="stored bytes to write at least, e.g. 200MB (default 1GB)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--compression", choices=["zstd", "snappy"], default="zstd", help="of the Parquet files")
     given = parser.parse_args()

@@ -31,7 +31,10 @@ from transforms.io.tables import shaped
 CHUNK_ROWS: Final = 10_000
 COLUMNS: Final = (
     *("conversation_hash", "hashed_ip", "model", "language", "timestamp", "toxic", "redacted"),
-    *(f"conversation.list.element.{name}" for name in ("role", "content", "hashed_ip", "language", "timestamp", "toxic", "redacted")),
+    *(
+        f"conversation.list.element.{name}"
+        for name in ("role", "content", "hashed_ip", "language", "timestamp", "toxic", "redacted")
+    ),
     "openai_moderation.list.element.flagged",
 )
 """What the transforms read; the rest is not decoded."""
@@ -63,7 +66,9 @@ class Seen:
         new = new.join(self.first, on=["key", "check"], how="anti", maintain_order="left")
         self.first = pl.concat([self.first, new.select("key", "check", first="owner")])
         all_first = found.join(self.first, on=["key", "check"], how="left")
-        self.edges.append(all_first.filter(pl.col("owner") != pl.col("first")).select(owner="first", other="owner").unique())
+        self.edges.append(
+            all_first.filter(pl.col("owner") != pl.col("first")).select(owner="first", other="owner").unique()
+        )
         self.links.append(found.select("conversation", "owner").unique())
         return new.select("source_row", "ordinal")
 
@@ -99,7 +104,9 @@ def curate(sources: Path, target: Path, mining_window: int, rows: int, user_key:
                 kept.append(frame)
         groups = seen.groups().to_arrow()
         nothing = [pa.nulls(len(groups), kind) for kind in keys.LIST.types[:3]]
-        listed = pa.Table.from_arrays([*nothing, *groups.cast(pa.schema(list(keys.LIST)[3:])).columns], schema=keys.LIST)
+        listed = pa.Table.from_arrays(
+            [*nothing, *groups.cast(pa.schema(list(keys.LIST)[3:])).columns], schema=keys.LIST
+        )
         files.write_arrow(Path(folder) / f"{split.key}.0.all.arrow", listed)
         labelled = label.run(pl.concat(kept), split)
         pl.DataFrame(shaped(labelled, KEPT)).write_parquet(target, compression="zstd", compression_level=3)

@@ -24,16 +24,17 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from pipelines import worker
 
-_WATCH_SECONDS = 0.5
+_GRACE_SECONDS = 0.5
+"""How long a run may take to end by itself once a worker has failed."""
+
+_WORKER_THREAD = "run_worker"
+"""Beam's name of the threads that wait for worker processes."""
+
 _OLD_WORKERS_SECONDS = 30.0
 
 
 class OutputBusyError(Exception):
     """Another run writes to this output."""
-
-
-class WorkerLostError(Exception):
-    """A worker process was killed from outside."""
 
 
 @contextmanager
@@ -85,6 +86,7 @@ class LocalRunner:
         self.work, self.workers, self.on_lost = work, workers, on_lost
         self.claims = work / "claims"
         self.log = work / "logs" / "workers.log"
+        self.lost = threading.Event()
 
     def run(self, build: Callable[[beam.Pipeline], object], elements: int) -> None:
         """Build and run one pipeline over so many elements, and wait for its end."""
@@ -98,6 +100,7 @@ class LocalRunner:
         self.claims.mkdir(parents=True, exist_ok=True)
         for old in self.claims.iterdir():
             old.unlink()
+        os.environ[worker.PARENT] = str(os.getpid())
         os.environ[worker.LOCK] = str(self.work.parent / "workers.lock")
         os.environ[worker.CLAIMS] = str(self.claims)
         os.environ.setdefault("POLARS_MAX_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
@@ -112,25 +115,31 @@ class LocalRunner:
             pipeline.run().wait_until_finish()
         finally:
             finished.set()
+            self.lost.set()
 
     def _quieten(self) -> None:
         """Send what Beam and its threads say to a log file: errors are told in one line at the end."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         logging.basicConfig(filename=self.log.parent / "driver.log", level=logging.WARNING, force=True)
-        threading.excepthook = lambda failed: logging.error("thread %s: %r", failed.thread, failed.exc_value)
+        logging.raiseExceptions = False
+        self.lost.clear()
+        threading.excepthook = self._note
+
+    def _note(self, failed: threading.ExceptHookArgs) -> None:
+        """Log what ended a thread; Beam waits for each worker process in one that fails when the process does."""
+        logging.error("thread %s: %r", failed.thread, failed.exc_value)
+        if failed.thread is not None and failed.thread.name == _WORKER_THREAD:
+            self.lost.set()
 
     def _watch(self, finished: threading.Event) -> None:
-        """Notice a worker that is gone without having taken its claim back."""
-        while not finished.wait(_WATCH_SECONDS):
-            for path in list(self.claims.iterdir()):
-                if _alive(int(path.name)):
-                    continue
-                try:
-                    claim = path.read_text()
-                except FileNotFoundError:
-                    continue
-                if not finished.is_set():
-                    self.on_lost(claim)
+        """Tell of a worker that was lost, unless the run ends by itself."""
+        self.lost.wait()
+        if not finished.wait(_GRACE_SECONDS):
+            self.on_lost(self._claim_of_the_lost())
+
+    def _claim_of_the_lost(self) -> str:
+        claims = [path.read_text() for path in self.claims.iterdir() if not _alive(int(path.name))]
+        return claims[0] if claims else worker.IDLE
 
 
 def _alive(process: int) -> bool:

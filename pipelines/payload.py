@@ -62,7 +62,7 @@ def read_keys(index: int, plan: Path, work: Path, read: Callable[[Split], Iterat
         yield from keys.cached(read, work / "keytables", split, following)
     except Exception as error:
         record_failure(work, split, "read keys", error)
-    worker.claim("nothing")
+    worker.claim(worker.IDLE)
 
 
 class ReadSplit(beam.DoFn):
@@ -113,7 +113,7 @@ class CommitPart(beam.DoFn):
             parts.commit(self.work, name, self.plan_hash, chunk, kept, tallies, seconds)
         except Exception as error:
             record_failure(self.work, chunk.split, "commit", error)
-        worker.claim("nothing")
+        worker.claim(worker.IDLE)
 
 
 class WriteShard(beam.DoFn):
@@ -123,7 +123,9 @@ class WriteShard(beam.DoFn):
         self.recipe, self.work = recipe, work
 
     def process(self, group: Group) -> None:
+        worker.claim(f"the shard {group.key} of {len(group.parts)} splits")
         snapshots.write_shard(self.work, group, self.recipe.kept, self.recipe.rejected)
+        worker.claim(worker.IDLE)
 
 
 _digests: dict[Path, dict[str, keys.SplitList]] = {}

@@ -12,8 +12,10 @@ import threading
 import time
 from pathlib import Path
 
+PARENT = "SLUICE_PARENT"
 LOCK = "SLUICE_WORKER_LOCK"
 CLAIMS = "SLUICE_CLAIMS"
+IDLE = "no split"
 
 
 def claim(what: str) -> None:
@@ -30,10 +32,13 @@ def _die_with(parent: int) -> None:
 
 def main() -> None:
     """Run the harness until the runner hangs up."""
-    threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
+    parent = int(os.environ[PARENT])
+    if os.getppid() != parent:
+        return
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     lock = open(os.environ[LOCK], "a")
     fcntl.flock(lock, fcntl.LOCK_SH)
-    claim("nothing yet")
+    claim(IDLE)
     from apache_beam.runners.worker import sdk_worker_main
 
     sdk_worker_main.main([])

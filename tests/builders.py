@@ -78,9 +78,8 @@ def config(*uris: str | Path, **settings: Any) -> RunConfig:
     """A config with one source; settings named like a source's own go there."""
     own = {name: settings.pop(name) for name in ("root", "format", "mapping", "storage_options") if name in settings}
     entry = {"uri": [str(uri) for uri in uris], **own}
-    return RunConfig.model_validate(
-        {"pipeline": "feedback", "dataset": {"name": "test"}, "sources": [entry], **settings}
-    )
+    values: Row = {"pipeline": "feedback", "dataset": {"name": "test"}, "sources": [entry], **settings}
+    return RunConfig.model_validate(values)
 
 
 def plan(*uris: str | Path, target: int | None = None, base: Path = Path(), **settings: Any) -> Planned:
@@ -142,9 +141,7 @@ def read(planned: Planned, order: Iterable[int] | None = None) -> Told:
 
 def message(role: str, content: str | None, **facts: Any) -> Row:
     """One message as ``schemas.conversation.MESSAGE`` has it."""
-    empty: Mapping[str, Any] = dict.fromkeys(
-        ("language", "timestamp", "toxic", "redacted", "moderation_flagged"), None
-    )
+    empty: Mapping[str, Any] = dict.fromkeys(("language", "timestamp", "toxic", "redacted", "moderation_flagged"), None)
     return {"role": role, "content": content, **empty, **facts}
 
 
@@ -160,7 +157,9 @@ def sharegpt(name: str | None, *turns: tuple[str, str]) -> Row:
 
 def some_split(relative_uri: str = "chats.jsonl", ordinal: int = 0) -> Split:
     """A split of a file that need not exist."""
-    file = SourceFile(f"file:///{relative_uri}", relative_uri, 0, "jsonl", "sharegpt", 100, "f", "s", f"key-{relative_uri}")
+    file = SourceFile(
+        f"file:///{relative_uri}", relative_uri, 0, "jsonl", "sharegpt", 100, "f", "s", f"key-{relative_uri}"
+    )
     return Split(file, ordinal, 100 * ordinal, 100 * (ordinal + 1), 100)
 
 

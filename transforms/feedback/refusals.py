@@ -21,6 +21,8 @@ VERSION: Final = 1
 REFUSAL_CHARACTERS: Final = 300
 """Responses shorter than this can be refusals (published code)."""
 
+_NEUTRAL: Final = 3
+
 
 def validate_by_rules(
     frame: pl.DataFrame,
@@ -33,11 +35,11 @@ def validate_by_rules(
 ) -> pl.DataFrame:
     """Add ``refusal`` (struct ``REFUSAL``) and correct ``level`` where the feedback was unjustified.
 
-    Scope ``negatives`` looks at levels 1 and 2 only (paper); ``all`` at every instance, and then a false
-    refusal also goes down to level 1 (published code).
+    Scope ``negatives`` looks at levels 1 and 2 only (paper); ``all`` at all but neutral instances, and then a
+    false refusal also goes down to level 1 (published code).
     """
     short = pl.col("response").str.len_chars() < REFUSAL_CHARACTERS
-    looked_at = pl.col("level") <= 2 if scope == "negatives" else pl.lit(True)
+    looked_at = pl.col("level") <= 2 if scope == "negatives" else pl.col("level") != _NEUTRAL
     if not validate_mined:
         looked_at &= ~pl.col("mining").struct.field("applied")
     frame = frame.with_columns(

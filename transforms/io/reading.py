@@ -77,8 +77,10 @@ def read(
         else:
             yield from _read_lines(split, schema, prepare, options, max_line_bytes)
         _expect_unchanged(split.file, options)
-    except (OSError, pa.ArrowException) as error:
-        raise SourceError(f"{split}: {str(error).splitlines()[0]}") from error
+    except SourceError:
+        raise
+    except Exception as error:  # every filesystem has exceptions of its own
+        raise SourceError(f"{split}: {(str(error) or type(error).__name__).splitlines()[0]}") from error
 
 
 def sha256(file: SourceFile, options: Mapping[str, Any]) -> str:

@@ -86,19 +86,20 @@ def find(uris: Iterable[str], root: str | None, options: Mapping[str, Any]) -> l
     """
     found: dict[str, Found] = {}
     for uri in uris:
-        fs, path = fsspec.core.url_to_fs(uri, **options)
-        base = fsspec.core.url_to_fs(root, **options)[1] if root else None
         try:
+            fs, path = fsspec.core.url_to_fs(uri, **options)
+            base = fsspec.core.url_to_fs(root, **options)[1] if root else None
             infos, start = _list(fs, path)
-        except (OSError, ValueError) as error:
-            raise SourceError(f"{uri}: cannot be listed: {error}") from error
+        except Exception as error:  # every filesystem has exceptions of its own
+            raise SourceError(f"{uri}: cannot be listed: {_line(error)}") from error
         if not infos:
             raise SourceError(f"{uri}: expected at least one file, found none; check the path or glob")
         start = (base if base is not None else start).rstrip("/")
         for name, info in infos.items():
             if start and not name.startswith(start + "/"):
                 raise SourceError(f"{name}: expected a file under the source's root {start}")
-            relative = name[len(start) :].lstrip("/") if start else name
+            relative = _without_query(fs, name)
+            relative = relative[len(start) :].lstrip("/") if start else relative
             found[name] = Found(fs, name, fs.unstrip_protocol(name), relative, info.get("size"), _stamp(info))
     return sorted(found.values(), key=lambda file: file.relative_uri)
 
@@ -106,14 +107,24 @@ def find(uris: Iterable[str], root: str | None, options: Mapping[str, Any]) -> l
 def _list(fs: fsspec.AbstractFileSystem, path: str) -> tuple[dict[str, dict[str, Any]], str]:
     if isinstance(fs, LocalFileSystem) and os.path.isfile(path):
         return {path: fs.info(path)}, str(PurePosixPath(path).parent)
-    if any(mark in path for mark in "*?["):
-        stem = path[: min(path.find(mark) for mark in "*?[" if mark in path)]
+    marks = "*[" if _is_http(fs) else "*?["
+    if any(mark in path for mark in marks):
+        stem = path[: min(path.find(mark) for mark in marks if mark in path)]
         infos = fs.glob(path, detail=True)
         return {n: i for n, i in infos.items() if i["type"] == "file"}, stem.rpartition("/")[0]
-    if fs.isdir(path):
+    is_file = _is_http(fs) and container_of(_without_query(fs, path))  # where telling a directory is a download
+    if not is_file and fs.isdir(path):
         infos = fs.find(path, detail=True)
         return {n: i for n, i in infos.items() if container_of(n)}, path
-    return {path: fs.info(path)}, path.rstrip("/").rpartition("/")[0]
+    return {path: fs.info(path)}, _without_query(fs, path).rstrip("/").rpartition("/")[0]
+
+
+def _is_http(fs: fsspec.AbstractFileSystem) -> bool:
+    return "http" in fs.protocol
+
+
+def _without_query(fs: fsspec.AbstractFileSystem, path: str) -> str:
+    return path.partition("?")[0] if _is_http(fs) else path
 
 
 def container_of(name: str) -> Container | None:
@@ -130,10 +141,10 @@ def probe(file: Found) -> Probe:
     """
     try:
         size, head, tail = _ends(file)
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{file.uri}: cannot be opened: {error}") from error
+    except Exception as error:
+        raise SourceError(f"{file.uri}: cannot be opened: {_line(error)}") from error
     mark = fingerprint(size, head, tail)
-    container = container_of(file.path) or _sniff(head)
+    container = container_of(_without_query(file.fs, file.path)) or _sniff(head)
     if container != "parquet":
         text, damage = _decompressed(head, container)
         if damage and not text and size > len(head):  # a block of zstd may be longer than the head
@@ -173,11 +184,12 @@ def fingerprint(size: int, head: bytes, tail: bytes) -> str:
 
 
 def current(uri: str, options: Mapping[str, Any]) -> tuple[str, str]:
-    """Fingerprint and stamp of a file as it is now; compared with the planned ones before and after reading."""
+    """Fingerprint of a file as it is now, and its stamp where listings give the same one; else an empty one."""
     fs, path = fsspec.core.url_to_fs(uri, **options)
     fs.invalidate_cache(path)
     info = fs.info(path)
-    return fingerprint(*_ends(Found(fs, path, uri, path, info.get("size"), ""))), _stamp(info)
+    sure = isinstance(fs, LocalFileSystem) or info.get("ETag")
+    return fingerprint(*_ends(Found(fs, path, uri, path, info.get("size"), ""))), _stamp(info) if sure else ""
 
 
 def _stamp(info: Mapping[str, Any]) -> str:
@@ -196,7 +208,7 @@ def _ends(file: Found) -> tuple[int, bytes, bytes]:
         return len(data), data[:PROBE_BYTES], data[-PROBE_BYTES:]
     head = file.fs.cat_file(file.path, start=0, end=PROBE_BYTES)
     tail = file.fs.cat_file(file.path, start=file.size - PROBE_BYTES, end=file.size)
-    return file.size, head, tail
+    return file.size, head[:PROBE_BYTES], tail[-PROBE_BYTES:]  # a server may give the whole file instead
 
 
 def _with_footer(file: Found, size: int, tail: bytes) -> bytes:

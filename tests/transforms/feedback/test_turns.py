@@ -158,7 +158,10 @@ def test_nothing_of_one_conversation_leaks_into_the_next() -> None:
     before = thread(0, talk("secret", "secret"), toxic=True)
     here = thread(1, [message("assistant", "hello"), message("user", "hi", toxic=False), *talk("q", "r", "f")[1:]])
     rows = [row for row in extract([before, here]) if row["unit"] == "instance"]
-    assert [(row["query"], row["response"], row["feedback"]) for row in rows] == [(None, "hello", "hi"), ("hi", "r", "f")]
+    assert [(row["query"], row["response"], row["feedback"]) for row in rows] == [
+        (None, "hello", "hi"),
+        ("hi", "r", "f"),
+    ]
     assert "secret" not in str(rows)
     assert [row["flags"]["toxic"] for row in rows] == [False, False]
 
@@ -201,6 +204,12 @@ def test_keys_are_equal_exactly_where_exchanges_are(talks: list[list[Row]]) -> N
     assert len(found) == len(wanted)
     for key, exchange in zip(found, wanted, strict=True):
         assert [key == other for other in found] == [exchange == other for other in wanted]
+
+
+def test_the_same_messages_in_another_order_are_another_exchange() -> None:
+    talks = [talk("a", "x", "b", "y", "c"), talk("b", "x", "a", "y", "c"), talk("a", "y", "b", "x", "c")]
+    last = [keys([thread(row, messages)])[-1] for row, messages in enumerate(talks)]
+    assert len({row["key"] for row in last}) == len({row["check"] for row in last}) == 3
 
 
 @given(conversations())

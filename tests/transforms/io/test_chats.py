@@ -148,7 +148,9 @@ def test_parquet_of_other_writers_is_read_the_same(tmp_path: Path, writer: str) 
     elif writer == "duckdb":
         import duckdb
 
-        duckdb.connect().register("found", table).execute("SET timezone='UTC'").execute(f"COPY (SELECT * FROM found) TO '{path}'")
+        duckdb.connect().register("found", table).execute("SET timezone='UTC'").execute(
+            f"COPY (SELECT * FROM found) TO '{path}'"
+        )
     else:
         from datasets import Dataset
 
@@ -228,9 +230,7 @@ def test_moderation_flags_belong_to_their_messages(
 def test_the_user_is_the_rows_own_or_the_first_that_a_message_names(
     tmp_path: Path, container: Container, top: str | None, named: list[str | None], expected: str | None
 ) -> None:
-    conversation = [
-        {**turn, "hashed_ip": name} for turn, name in zip(WILDCHAT_ROW["conversation"], named, strict=True)
-    ]
+    conversation = [{**turn, "hashed_ip": name} for turn, name in zip(WILDCHAT_ROW["conversation"], named, strict=True)]
     told = told_by(tmp_path, [{**WILDCHAT_ROW, "hashed_ip": top, "conversation": conversation}], container, WILDCHAT_1M)
     assert told.conversations[0]["user"] == expected
 
@@ -255,7 +255,9 @@ def test_times_in_json_are_read_with_or_without_zone(tmp_path: Path, text: str |
     assert told.conversations[0]["timestamp"] == expected
 
 
-@pytest.mark.parametrize("kind", [pa.timestamp("ns"), pa.timestamp("ms", tz="UTC"), pa.timestamp("us", tz="Asia/Tokyo")])
+@pytest.mark.parametrize(
+    "kind", [pa.timestamp("ns"), pa.timestamp("ms", tz="UTC"), pa.timestamp("us", tz="Asia/Tokyo")]
+)
 def test_any_timestamp_type_of_parquet_is_one_moment(tmp_path: Path, kind: pa.DataType) -> None:
     times = pa.array([NOON], pa.timestamp("us", tz="UTC")).cast(kind)
     if kind.unit == "ns":  # times of pandas have nanoseconds, which ours have no room for
@@ -342,7 +344,10 @@ OPENAI_ROW: Row = {
     "tools": [{"type": "function", "function": {"name": "weather"}}],
     "messages": [
         {"role": "developer", "content": "Be brief."},
-        {"role": "user", "content": [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {}}]},
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {}}],
+        },
         {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "function": {"arguments": "{}"}}]},
         {"role": "tool", "content": "rain", "tool_call_id": "1"},
         {"role": "assistant", "content": [{"type": "text", "text": "Rain"}, {"type": "text", "text": "and wind."}]},
@@ -375,7 +380,15 @@ def test_openai_messages_in_parquet(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "messages",
-    [[None], ["text"], [{"role": "user", "content": {"text": "x"}}], [{"role": "user", "content": [7]}], {"role": "user"}, "text", 7],
+    [
+        [None],
+        ["text"],
+        [{"role": "user", "content": {"text": "x"}}],
+        [{"role": "user", "content": [7]}],
+        {"role": "user"},
+        "text",
+        7,
+    ],
 )
 def test_messages_of_another_shape_are_a_rejected_row(tmp_path: Path, messages: Any) -> None:
     good = {"messages": [{"role": "user", "content": "a"}]}
@@ -386,7 +399,7 @@ def test_messages_of_another_shape_are_a_rejected_row(tmp_path: Path, messages: 
 
 @pytest.mark.parametrize("container", ["parquet", "jsonl"])
 def test_roles_are_read_in_any_case_and_an_unknown_one_is_named(tmp_path: Path, container: Container) -> None:
-    rows = [
+    rows: list[Row] = [
         {"messages": [{"role": " User ", "content": "a"}, {"role": "ASSISTANT", "content": "b"}]},
         {"messages": [{"role": "narrator", "content": "a"}, {"role": "user", "content": "b"}, {"role": "chorus"}]},
         {"messages": [{"role": None, "content": "a"}]},
@@ -549,7 +562,9 @@ def test_the_format_is_detected_behind_a_first_line_longer_than_what_is_probed(
 ) -> None:
     text = '"{}[],: \\" ' + "".join(chr(0x4E00 + at * 7 % 20000) for at in range(70_000))
     long = json.dumps(SAMPLES[name], ensure_ascii=False, default=str)
-    long = long.replace('"a"', json.dumps(text)).replace('"hi"', json.dumps(text)).replace('"Be brief."', json.dumps(text))
+    long = (
+        long.replace('"a"', json.dumps(text)).replace('"hi"', json.dumps(text)).replace('"Be brief."', json.dumps(text))
+    )
     long = long.replace('"Hello\\n\\nthere"', json.dumps(text, ensure_ascii=False))
     path = write(tmp_path / f"a.{container}", packed(long.encode() + b"\n", container))
     assert len(long) > 65536
@@ -647,7 +662,7 @@ def test_a_mapping_may_use_any_names(tmp_path: Path, container: Container, mappi
         assert found["user"] == "ann" and found["messages"][0]["timestamp"] == NOON
 
 
-OWN = '''
+OWN = """
 from datetime import datetime, timezone
 
 
@@ -669,7 +684,7 @@ def one(row, suffix):
     messages = [{"role": "user", "content": line} for line in row["text"].split("|")]
     time = datetime(2023, 4, 9, 12, tzinfo=timezone.utc)
     return {"id": row["name"] + suffix, "user": "u", "model": "m", "time": time, "messages": messages}
-'''
+"""
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
