@@ -67,7 +67,9 @@ def discover(config: RunConfig, source: ChatSource) -> Sources:
             raise ConfigError(
                 f"sources: {one.uri} and {other.uri} are both {one.relative_uri}; set a common root for their sources"
             )
-    probes = sources.probe_all([file for _, file in found])
+    names: frozenset[str] = frozenset().union(*(form.signature for form in chats.FORMATS))
+    small = 0 if config.limit else config.split_bytes // 4
+    probes = sources.probe_all([file for _, file in found], names, small)
     described = [_source_file(source, i, file, probe) for (i, file), probe in zip(found, probes, strict=True)]
     cut = [
         split

@@ -144,7 +144,11 @@ def _exact(planned: Sequence[Split], written: dict[str, keys.SplitList]) -> list
     for split in planned:
         piece = split
         while (facts := written.get(piece.key)) is not None:
-            closed = replace(piece, stop=piece.start + piece.bytes) if piece.stop is None else piece
+            closed = (
+                replace(piece, stop=piece.start + piece.bytes)
+                if piece.stop is None and piece.file.container != "parquet"
+                else piece
+            )
             if facts.rows or piece.ordinal == 0:
                 exact.append(closed)
             if split.stop is not None:

@@ -106,9 +106,9 @@ def _open(file: SourceFile, options: Mapping[str, Any]) -> BinaryIO:
 
 
 def _read_parquet(split: Split, schema: pa.Schema, options: Mapping[str, Any], prepare: Prepare | None) -> Reading:
-    stop = split.start if split.stop is None else split.stop
     with _open(split.file, options) as stream:
         parquet = pq.ParquetFile(stream)
+        stop = parquet.metadata.num_rows if split.stop is None else split.stop
         groups, first = _groups(parquet.metadata, split.start, stop)
         columns = None if prepare else _leaves(parquet.schema_arrow, schema)
         batches, at = [], first

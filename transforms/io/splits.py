@@ -27,6 +27,8 @@ def cut(file: SourceFile, probe: Probe, target: int = SPLIT_BYTES) -> list[Split
     """
     if probe.footer is not None:
         return [Split(file, i, *piece) for i, piece in enumerate(_row_ranges(probe, target))]
+    if file.container == "parquet":
+        return [Split(file, 0, 0, None, probe.size)]
     if file.container == "jsonl":
         stops = range(target, probe.size + target, target)
         return [
