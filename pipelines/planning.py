@@ -67,9 +67,8 @@ def discover(config: RunConfig, source: ChatSource) -> Sources:
             raise ConfigError(
                 f"sources: {one.uri} and {other.uri} are both {one.relative_uri}; set a common root for their sources"
             )
-    names: frozenset[str] = frozenset().union(*(form.signature for form in chats.FORMATS))
     small = 0 if config.limit else config.split_bytes // 4
-    probes = sources.probe_all([file for _, file in found], names, small)
+    probes = sources.probe_all([file for _, file in found], [form.signature for form in chats.FORMATS], small)
     described = [_source_file(source, i, file, probe) for (i, file), probe in zip(found, probes, strict=True)]
     cut = [
         split
@@ -101,7 +100,7 @@ def _source_file(source: ChatSource, index: int, found: Found, probe: Probe | So
         found.stamp,
         "",
     )
-    if form is None and probe.size == 0:
+    if form is None and probe.empty:
         form = chats.FORMATS[0]
         file = replace(file, format=form.name)
     if form is None:

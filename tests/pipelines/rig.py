@@ -24,11 +24,12 @@ from pipelines.progress import Progress
 from pipelines.recipe import Recipe
 from pipelines.usercode import UserFunction
 from schemas.feedback import KEPT, REJECTED
-from schemas.provenance import StageCount
+from schemas.provenance import Counts, Receipt, StageCount
 from tests.builders import jsonl, write
 from transforms.chunks import apply
 from transforms.io import keys, snapshots
 from transforms.io.chats import ChatSource
+from transforms.io.tables import shaped
 
 Row = dict[str, Any]
 
@@ -201,16 +202,18 @@ class Carried:
     rejected: list[Row] = field(default_factory=list)
     counts: list[StageCount] = field(default_factory=list)
 
-    def outcome(self, instance: str) -> str:
-        """Label of a kept instance, or the reason of a rejected one."""
-        (row,) = [row for row in (*self.kept, *self.rejected) if row["instance_id"] == instance]
-        return row.get("reason") or f"label {row['label']}"
-
     @property
     def outcomes(self) -> dict[str, str]:
         """Every instance's outcome by its id."""
         found = [*self.kept, *(row for row in self.rejected if row["unit"] == "instance")]
+        assert len({row["instance_id"] for row in found}) == len(found), "ids are needed that name one instance"
         return {row["instance_id"]: row.get("reason") or f"label {row['label']}" for row in found}
+
+    @property
+    def totals(self) -> Counts:
+        """Both ledgers."""
+        receipt = Receipt("", "", "", len(self.kept), len(self.rejected), tuple(self.counts), {}, {}, 0.0)
+        return snapshots.total([receipt])[0]
 
 
 def carry(folder: Path, rows: Iterable[Row], *overrides: str, **settings: Any) -> Carried:
@@ -224,7 +227,7 @@ def carry(folder: Path, rows: Iterable[Row], *overrides: str, **settings: Any) -
         for chunk in given.recipe.read(split):
             for stage in running.with_own(given.recipe.stages(lists), given.config, given.own):
                 chunk = apply(stage, chunk, given.recipe.reject)
-            told.kept += chunk.kept.to_pylist()
+            told.kept += shaped(pl.DataFrame(chunk.kept), given.recipe.kept).to_pylist()
             told.rejected += chunk.rejected.to_pylist()
             told.counts += chunk.stages
     return told

@@ -138,9 +138,7 @@ def _front_matter(manifest: Mapping[str, Any], shards: list[Mapping[str, Any]]) 
         head["source_datasets"] = [f"extended|{name}" for name in upstream]
     configs: list[dict[str, Any]] = []
     for name, schema, files in (("default", KEPT, subsets), ("rejected", REJECTED, {"rejected": rejected})):
-        present = {
-            subset: own for subset, own in files.items() if own
-        }  # the loader fails on a subset without rows
+        present = {subset: own for subset, own in files.items() if own}  # the loader fails on a subset without rows
         if present:
             data_files = [{"split": subset, "path": _pattern(own, shards)} for subset, own in present.items()]
             configs.append({"config_name": name, "data_files": data_files})
@@ -205,9 +203,7 @@ def _size_category(rows: int) -> str:
 def _languages(manifest: Mapping[str, Any]) -> list[str]:
     """The languages in the settings, wherever they stand; those of the paper otherwise."""
     found = _find((manifest.get("plan") or {}).get("settings"), "languages")
-    codes = (
-        [str(code) for code in found if re.fullmatch(r"[a-z]{2,3}", str(code))] if isinstance(found, list) else []
-    )
+    codes = [str(code) for code in found if re.fullmatch(r"[a-z]{2,3}", str(code))] if isinstance(found, list) else []
     return codes or ["en", "zh"]
 
 
@@ -420,9 +416,7 @@ def croissant(manifest: Mapping[str, Any], published: str | None = None) -> dict
 _PARQUET: Final = "application/x-parquet"
 
 
-def _field(
-    mlc: Any, context: Any, column: pa.Field, parent: str, files: str, path: str = "", top: str = ""
-) -> Any:
+def _field(mlc: Any, context: Any, column: pa.Field, parent: str, files: str, path: str = "", top: str = "") -> Any:
     """A column as a Croissant field. A struct's fields are read out of their column by a JSON path."""
     name = f"{parent}/{column.name}"
     top = top or column.name
@@ -436,9 +430,7 @@ def _field(
             name=name,
             description=COLUMNS.get(column.name),
             repeated=repeated or None,
-            sub_fields=[
-                _field(mlc, context, inner, name, files, f"{path}{inner.name}", top) for inner in kind.fields
-            ],
+            sub_fields=[_field(mlc, context, inner, name, files, f"{path}{inner.name}", top) for inner in kind.fields],
         )
     transforms = [mlc.Transform(ctx=context, json_path=path)] if path else []
     return mlc.Field(

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
+
+_ATTEMPT: Final = re.compile(r"\..+\.\d+-[0-9a-f]{8}")
 
 
 @contextmanager
@@ -22,6 +26,14 @@ def committed(path: Path) -> Iterator[Path]:
         os.replace(attempt, path)
     finally:
         attempt.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes were writing below a folder; nobody else may be writing there."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if _ATTEMPT.fullmatch(name):
+                Path(parent, name).unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -278,9 +278,7 @@ def _alerts(
         if missing:
             one = abs(missing) == 1
             fault = (
-                ("has" if one else "have") + " no outcome"
-                if missing > 0
-                else f"outcome{'' if one else 's'} too many"
+                ("has" if one else "have") + " no outcome" if missing > 0 else f"outcome{'' if one else 's'} too many"
             )
             yield {
                 "title": f"The ledger of {ledger['title'].lower()} does not close",

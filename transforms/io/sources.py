@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -133,12 +133,12 @@ def container_of(name: str) -> Container | None:
     return next((kind for suffix, kind in SUFFIXES.items() if lower.endswith(suffix)), None)
 
 
-def probe(file: Found, look_for: frozenset[str] = frozenset(), small: int = 0) -> Probe:
+def probe(file: Found, look_for: Sequence[frozenset[str]] = (), small: int = 0) -> Probe:
     """Read a file's head and tail.
 
     Parsing ten thousand wide footers takes longer than all the rest of planning. A Parquet file of at most ``small``
-    bytes is one split whatever its row groups are: the names to ``look_for`` are searched in its footer as text,
-    and it is parsed only if none is there.
+    bytes is one split whatever its row groups are: sets of names to ``look_for`` are searched in its footer as text,
+    and it is parsed only if it holds none of them whole.
 
     Raises:
         SourceError: the file cannot be opened, or its Parquet footer or compressed stream cannot be read.
@@ -172,16 +172,17 @@ def probe(file: Found, look_for: frozenset[str] = frozenset(), small: int = 0) -
     return Probe(container, size, mark, names, footer=footer)
 
 
-def _spelled(tail: bytes, names: frozenset[str]) -> frozenset[str]:
-    """Those of some column names that a footer holds, as Thrift spells them: length, then name."""
+def _spelled(tail: bytes, wanted: Sequence[frozenset[str]]) -> frozenset[str]:
+    """The first set of column names that a footer holds whole, as Thrift spells them: length, then name."""
     length = int.from_bytes(tail[-8:-4], "little")
     if not tail.endswith(b"PAR1") or length + 8 > len(tail):
         return frozenset()
     footer = tail[-8 - length : -8]
-    return frozenset(name for name in names if bytes([len(name)]) + name.encode() in footer)
+    held = (names for names in wanted if all(bytes([len(name)]) + name.encode() in footer for name in names))
+    return next(held, frozenset())
 
 
-def probe_all(files: list[Found], look_for: frozenset[str] = frozenset(), small: int = 0) -> list[Probe | SourceError]:
+def probe_all(files: list[Found], look_for: Sequence[frozenset[str]] = (), small: int = 0) -> list[Probe | SourceError]:
     """Probe many files at once, in order; a file that cannot be read gives its error."""
 
     def attempt(file: Found) -> Probe | SourceError:

@@ -154,7 +154,10 @@ def test_urls_and_personal_data_are_found_wherever_they_stand(
 
 
 def test_all_kinds_of_personal_data_are_told_once(context: RuleSet) -> None:
-    history = [{"role": "user", "content": f"{MAIL}, my phone is (415) 555-2671"}, {"role": "assistant", "content": None}]
+    history = [
+        {"role": "user", "content": f"{MAIL}, my phone is (415) 555-2671"},
+        {"role": "assistant", "content": None},
+    ]
     (found,) = select(context, exchange(history=history, feedback=MAIL))
     assert found["personal_data"] == ["email", "phone"]
 

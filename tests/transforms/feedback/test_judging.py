@@ -27,7 +27,7 @@ rules:
 """
 
 
-@pytest.fixture()
+@pytest.fixture
 def ruleset(tmp_path: Path) -> RuleSet:
     path = tmp_path / "plain.yaml"
     path.write_text(RULES)

@@ -8,7 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import polars as pl
 import pytest
@@ -35,7 +35,7 @@ def instances(*rows: tuple[str | None, str], level: int = 5) -> pl.DataFrame:
     )
 
 
-@pytest.fixture()
+@pytest.fixture
 def label(tmp_path: Path) -> Label:
     """The stage; ``tied`` are pairs of owners that the key pass found to belong together."""
 
@@ -78,7 +78,7 @@ def test_another_key_gives_other_ids_and_the_same_key_the_same(label: Label) -> 
     frame = instances(("u", "c"))
     one, again, other = (label(frame, user_key=key)["user_id"].item() for key in ("a", "a", "b"))
     assert one == again != other
-    assert "u" != one
+    assert one != "u"
 
 
 def sides(found: pl.DataFrame, by: str) -> dict[str, set[str]]:

@@ -189,9 +189,7 @@ def conversations(draw: st.DrawFn) -> list[Row]:
     rows = []
     for thread in range(draw(st.integers(0, 3))):
         turns = draw(st.lists(st.integers(0, 8), unique=True, max_size=6))
-        rows += [
-            instance(turn, draw(st.integers(1, 5)), draw(texts), thread, draw(texts)) for turn in sorted(turns)
-        ]
+        rows += [instance(turn, draw(st.integers(1, 5)), draw(texts), thread, draw(texts)) for turn in sorted(turns)]
     return rows
 
 

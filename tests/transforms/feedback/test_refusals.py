@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
@@ -36,7 +35,7 @@ def rulesets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RuleSet]:
     return {path.name: rules.load(path) for path in folder.iterdir()}
 
 
-@pytest.fixture()
+@pytest.fixture
 def validate(rulesets: dict[str, RuleSet]) -> Validate:
     """Validate instances given as (query, response, level, mined)."""
 

@@ -97,9 +97,7 @@ def snapshot(folder: Path, sizes: dict[str, int] | None = None) -> dict[str, Any
             "instances_rejected": {},
             "levels": {"1": 0, "2": 1, "3": 3, "4": 0, "5": 0},
             "labels": {"train": {"4": 5}, "test": {"4": 2}},
-            "stages": [
-                {"stage": "read", "unit": "row", "in": 12_000, "out": 11_997, "rejected": {"invalid_json": 3}}
-            ],
+            "stages": [{"stage": "read", "unit": "row", "in": 12_000, "out": 11_997, "rejected": {"invalid_json": 3}}],
         },
         "shards": shards,
     }

@@ -19,9 +19,7 @@ from schemas.feedback import INSTANCE_OUTCOMES, KEPT, REJECTED, ROW_OUTCOMES
 from transforms.io import reports
 from transforms.io.reports import Samples
 
-HOSTILE = (
-    "</script><script>alert(1)</script><img src=x onerror=alert(2)>'\"{{ 7*7 }}{% raw %}\u202egnp.exe\u2066\x00"
-)
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>'\"{{ 7*7 }}{% raw %}\u202egnp.exe\u2066\x00"
 
 MANIFEST: dict[str, Any] = {
     "manifest_version": 1,
@@ -316,9 +314,7 @@ def test_unknown_reasons_and_subsets_are_shown() -> None:
 
 def test_ten_thousand_sources_do_not_make_a_huge_page() -> None:
     source = MANIFEST["sources"][0]
-    many = manifest() | {
-        "sources": [source | {"uri": f"{n}.parquet"} for n in range(10_000)] + MANIFEST["sources"][1:]
-    }
+    many = manifest() | {"sources": [source | {"uri": f"{n}.parquet"} for n in range(10_000)] + MANIFEST["sources"][1:]}
     html = reports.render(many, RUN, Samples())
     assert len(html) < 300_000
     text = Page(html).text
@@ -381,9 +377,7 @@ def test_hostile_data_adds_no_element_and_no_handler() -> None:
     assert names.count("script") == names.count("style") == 1
     assert not {"img", "iframe", "link", "object", "embed", "base"} & set(names)
     for _, attrs in page.elements:
-        assert not [
-            name for name in attrs if name.startswith("on") or name in ("style", "src", "srcset", "action")
-        ]
+        assert not [name for name in attrs if name.startswith("on") or name in ("style", "src", "srcset", "action")]
         assert re.fullmatch(r"#\w+|https://arxiv\.org/abs/2602\.08829", attrs.get("href", "#x"))
     assert "alert(1)" not in "".join(page.inline["script"])
     assert "{{ 7*7 }}{% raw %}" in page.text
