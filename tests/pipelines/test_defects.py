@@ -50,19 +50,18 @@ def test_c_sorry_and_its_chinese_neighbour_are_two_signs_of_a_refusal(tmp_path: 
     chats = [
         chat("en", ASK, "Sorry, I can't help you with sorting this list of names.", "awful"),
         chat("zh", "请告诉我怎么给名字排序？", "我无法为你提供这方面的帮助和建议。", "糟糕"),
-        chat("both", ASK, "Sorry, 我无法 help you with sorting this list of names.", "awful"),
         chat("none", ASK, "Sort them by hand, one after the other, until all are in order.", "awful"),
     ]
     found = carry(tmp_path, chats)
     candidates = {row["conversation_id"]: row["refusal"]["candidate"] for row in found.kept}
-    assert candidates == {"cen": True, "czh": True, "cboth": True, "cnone": False}
+    assert candidates == {"cen": True, "czh": True, "cnone": False}
 
 
 @pytest.mark.parametrize("said", ["[[1]]", "[[5]] and [[2]]", "[[0]] or [[9]]", "as I said: [[4]] is the footnote"])
 def test_d_a_number_in_brackets_is_no_label(tmp_path: Path, said: str) -> None:
     found = carry(tmp_path, [chat(1, ASK, ANSWER, f"{said} in your text?")], **SHIPPED)
     (row,) = found.rejected
-    assert (row["reason"], row["judge"]["level"], row["judge"]["rule"]) == ("neutral", 3, None)
+    assert (row["reason"], row["judge"]["level"]) == ("neutral", 3)
 
 
 def test_d_every_label_comes_from_the_closed_list(quickstart: Quickstart) -> None:
@@ -199,7 +198,7 @@ def test_i_roles_in_any_order_are_no_error(tmp_path: Path) -> None:
     talk = chat(1)
     for role in "assistant user user assistant assistant user system".split():
         talk["conversation"].append({"role": role, "content": f"{ASK} And {len(talk['conversation'])}."})
-    assert set(carry(tmp_path, [talk]).outcomes.values()) == {"no_query"}
+    assert [row["reason"] for row in carry(tmp_path, [talk]).rejected] == ["no_query"] * 2
 
 
 def test_j_every_row_says_where_it_comes_from_and_what_decided(quickstart: Quickstart) -> None:
@@ -270,7 +269,7 @@ def test_l_the_page_names_every_outcome_and_every_stage(quickstart: Quickstart) 
     rows = _table("## Stages")
     stages = [row[0] for row in rows]
     assert stages == ["read", *(stage["name"] for stage in quickstart.manifest["plan"]["stages"])]
-    named = {reason for row in rows for reason in re.findall("`([a-z_]+)`", row[3])}
+    named = {reason for row in rows for reason in re.findall("`([a-z0-9_]+)`", row[3])}
     never = {"judge_failed", "stage_failed"}
     assert named == {*ROW_OUTCOMES, *INSTANCE_OUTCOMES} - never
     for row in quickstart.rejected:
