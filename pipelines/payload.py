@@ -147,9 +147,12 @@ class PayloadPass(beam.PTransform):
         self.work, self.lists, self.plan_hash = work, lists, plan_hash
 
     def expand(self, indices: beam.PCollection) -> beam.PCollection:
-        chunks = indices | "read" >> beam.ParDo(ReadSplit(self.recipe, self.plan, self.work, self.lists))
+        read = beam.ParDo(ReadSplit(self.recipe, self.plan, self.work, self.lists))
+        chunks = indices | "read" >> read.with_output_types(Chunk)
         for stage in self.stages:
-            chunks = chunks | stage.name >> beam.ParDo(ApplyStage(stage, self.recipe, self.work))
+            chunks = chunks | stage.name >> beam.ParDo(ApplyStage(stage, self.recipe, self.work)).with_output_types(
+                Chunk
+            )
         return chunks | "commit" >> beam.ParDo(CommitPart(self.recipe, self.work, self.lists, self.plan_hash))
 
 

@@ -21,7 +21,7 @@ def story(kind: str, row: dict[str, Any], manifest: dict[str, Any], where: dict[
     listed: dict[str, Any] = next((s for s in manifest["sources"] if s["uri"] == row["source_uri"]), {})
     source: dict[str, Any] = {"uri": row["source_uri"], "row": row["source_row"], "sha256": listed.get("sha256")}
     try:
-        read = origin(where[row["source_uri"]], row["source_row"])
+        read = origin(where[row["source_uri"]], row["source_row"], listed["container"])
         held = strings(read.content)
         texts = {name: row[name] for name in _TEXTS if row.get(name) is not None}
         source |= {"line": read.line, "content": read.content, "found": {n: t in held for n, t in texts.items()}}
@@ -59,8 +59,10 @@ def _stages(kind: str, row: dict[str, Any], manifest: dict[str, Any]) -> list[di
         "label": lambda: f"level {row['level']} is label {row['label']}; subset {row['subset']}",
     }
     names = ["read", *(stage["name"] for stage in manifest["plan"]["stages"])]
+    for own in manifest["plan"]["settings"]["stages"]:
+        names.insert(names.index(own["after"]) + 1, own["use"].rpartition(":")[2])
     if kind == "rejected":
-        names = names[: names.index(row["stage"]) + 1] if row["stage"] in names else names
+        names = names[: names.index(row["stage"]) + 1]
     lines = []
     for name in names:
         last = kind == "rejected" and name == row["stage"]

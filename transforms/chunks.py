@@ -61,7 +61,7 @@ def apply(stage: Stage, chunk: Chunk, reject: Reject) -> Chunk:
             raise StageError(
                 f"stage {stage.name}: {count.rows_in} {count.unit}s in, but {count.rows_out} out and {count.rejected}"
             )
-    left = kept.drop("reason", "detail", "failed", "unit", strict=False).to_arrow()
+    left = kept.drop("reason", "detail", "failed", "unit", strict=False).to_arrow(compat_level=pl.CompatLevel.newest())
     return Chunk(chunk.split, left, rejected, (*chunk.stages, *counts), chunk.source_sha256)
 
 

@@ -94,7 +94,7 @@ def extract(threads: pl.DataFrame, split: Split, max_history: int) -> pl.DataFra
             source_uri=pl.lit(split.file.relative_uri),
         )
         .with_columns(
-            record_id=record_ids(split.file.relative_uri, pl.col("source_row"), pl.col("ordinal")),
+            record_id=record_ids(pl.lit(split.file.relative_uri), pl.col("source_row"), pl.col("ordinal")),
             instance_id=pl.format("{}_turn{}", "conversation_id", pl.col("turn_index").fill_null(-1)),
         )
         .drop(
@@ -111,7 +111,7 @@ def extract(threads: pl.DataFrame, split: Split, max_history: int) -> pl.DataFra
     rows = silent.select(
         "source_row",
         "conversation_id",
-        record_id=record_ids(split.file.relative_uri, pl.col("source_row"), pl.lit(None, pl.Int32)),
+        record_id=record_ids(pl.lit(split.file.relative_uri), pl.col("source_row"), pl.lit(None, pl.Int32)),
         source_uri=pl.lit(split.file.relative_uri),
         reason=pl.lit("no_feedback"),
         unit=pl.lit("row"),
@@ -203,6 +203,6 @@ def _history(messages: pl.DataFrame, threads: pl.DataFrame, instances: pl.DataFr
     starts = _starts(threads)[instances["thread"].to_numpy()]
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
     indices = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], sizes)
-    above = messages.select("role", "content")[indices].to_struct().to_arrow()
+    above = messages.select("role", "content")[indices].to_struct().to_arrow(compat_level=pl.CompatLevel.newest())
     history = pl.Series("history", pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), above))
     return pl.select(pl.when(pl.Series(within)).then(history).alias("history")).to_series()

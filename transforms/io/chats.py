@@ -261,7 +261,7 @@ def read_chunks(split: Split, source: ChatSource, reject: Callable[[pl.DataFrame
     for reading in read(split, form.mapping.schema(), form.prepare, options, source.max_line_bytes, form.rowwise):
         conversations, strange = to_conversations(reading.rows, form.mapping, split.file.relative_uri)
         broken = pl.DataFrame(pa.concat_tables([reading.broken, strange])).sort("source_row")
-        ids = record_ids(split.file.relative_uri, pl.col("source_row"), pl.lit(None, pl.Int32))
+        ids = record_ids(pl.lit(split.file.relative_uri), pl.col("source_row"), pl.lit(None, pl.Int32))
         rejected = reject(
             broken.with_columns(record_id=ids, unit=pl.lit("row"), source_uri=pl.lit(split.file.relative_uri)), "read"
         )
@@ -332,7 +332,7 @@ def to_conversations(rows: pa.Table, mapping: Mapping, file: str = "") -> tuple[
     )
     broken = pl.concat([strange, empty]).unique("source_row", keep="first", maintain_order=True)
     good = frame.join(broken, on="source_row", how="anti", maintain_order="left").select(CONVERSATION.names)
-    return good.to_arrow().cast(CONVERSATION), broken.to_arrow().cast(BROKEN)
+    return good.to_arrow(compat_level=pl.CompatLevel.newest()), broken.to_arrow().cast(BROKEN)
 
 
 def _named(rows: pa.Table, mapping: Mapping) -> pl.DataFrame:
@@ -386,7 +386,7 @@ def _row_of(lengths: pl.Series) -> pl.Series:
 
 def _message_lists(messages: pl.DataFrame, lengths: pl.Series) -> pl.Series:
     """Fold messages back into one list a row, without copying their text."""
-    structs = messages.to_struct("messages").to_arrow()
+    structs = messages.to_struct("messages").to_arrow(compat_level=pl.CompatLevel.newest())
     offsets = pa.array(np.concatenate([[0], lengths.cum_sum().to_numpy()]), pa.int64())
     return pl.Series("messages", pa.LargeListArray.from_arrays(offsets, structs))
 

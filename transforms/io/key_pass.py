@@ -71,15 +71,6 @@ def _together(tables: Iterable[pa.Table]) -> pl.DataFrame:
     return pl.concat([pl.DataFrame(table) for table in tables])
 
 
-def _same(element: Any) -> Any:
-    return element
-
-
-def _typed(key: type, label: str) -> beam.PTransform:
-    """Tell Beam what a tagged output holds, so that it uses the coder of tables."""
-    return label >> beam.Map(_same).with_output_types(tuple[key, pa.Table])  # type: ignore[valid-type]
-
-
 class KeyPass(beam.PTransform):
     """Split indices to one list a split, written to ``folder``."""
 
@@ -88,29 +79,32 @@ class KeyPass(beam.PTransform):
         self.read, self.folder, self.bits = read, folder, bits
 
     def expand(self, indices: beam.PCollection) -> beam.PCollection:
-        found = indices | "read keys" >> beam.ParDo(FindKeys(self.read, self.bits)).with_outputs(
-            EXCHANGES, CONVERSATIONS, main="owners"
+        by_prefix = tuple[int, pa.Table]
+        find = beam.ParDo(FindKeys(self.read, self.bits)).with_output_types(
+            tuple[str, pa.Table], **{EXCHANGES: by_prefix, CONVERSATIONS: by_prefix}
         )
+        found = indices | "read keys" >> find.with_outputs(EXCHANGES, CONVERSATIONS, main="owners")
         repeated = (
             found[EXCHANGES]
-            | _typed(int, "exchange keys")
             | "group by exchange" >> beam.GroupByKey()
-            | "find duplicates" >> beam.ParDo(FindDuplicates()).with_outputs(EDGES, main="duplicates")
+            | "find duplicates"
+            >> beam.ParDo(FindDuplicates())
+            .with_output_types(tuple[str, pa.Table], **{EDGES: by_prefix})
+            .with_outputs(EDGES, main="duplicates")
         )
         linked = (
             found[CONVERSATIONS]
-            | _typed(int, "conversation keys")
             | "group by conversation" >> beam.GroupByKey()
-            | "find shared" >> beam.Map(find_shared)
+            | "find shared" >> beam.Map(find_shared).with_output_types(by_prefix)
         )
         groups = (
-            (repeated[EDGES] | _typed(int, "duplicate edges"), linked | _typed(int, "shared edges"))
+            (repeated[EDGES], linked)
             | "all edges" >> beam.Flatten()
             | "group edges" >> beam.GroupByKey()
             | "join groups" >> beam.Map(join_groups)
         )
         return (
-            (found["owners"] | _typed(str, "owners"), repeated["duplicates"] | _typed(str, "duplicates"))
+            (found["owners"], repeated["duplicates"])
             | "all of a split" >> beam.Flatten()
             | "group by split" >> beam.GroupByKey()
             | "write lists" >> beam.ParDo(WriteList(self.folder), beam.pvalue.AsList(groups))

@@ -72,12 +72,9 @@ def cached(read: ReadKeys, folder: Path, split: Split, following: Callable[[Spli
 
 
 def identified(found: KeyTable) -> pl.DataFrame:
-    """A split's keys with the names that travel with them: ``split``, ``file`` and ``record_id``."""
-    uri = found.split.file.relative_uri
+    """A split's keys with the names that travel with them, stored once a table: ``split`` and ``file``."""
     return pl.DataFrame(found.keys).with_columns(
-        split=pl.lit(found.split.key),
-        file=pl.lit(uri),
-        record_id=record_ids(uri, pl.col("source_row"), pl.col("ordinal")),
+        split=pl.lit(found.split.key, pl.Categorical), file=pl.lit(found.split.file.relative_uri, pl.Categorical)
     )
 
 
@@ -104,7 +101,13 @@ def duplicates(exchanges: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     Returns (split, source_row, ordinal, duplicate_of) for every instance but the first of its key, in order
     of file, row and ordinal, and the edges (owner, other) between owners who share an exchange.
     """
-    ordered = exchanges.sort("key", "check", "file", "source_row", "ordinal")
+    among = exchanges.filter(pl.struct("key", "check").is_duplicated()).with_columns(
+        pl.col("split", "file").cast(pl.String)
+    )
+    ordered = among.sort("key", "check", "file", "source_row", "ordinal")
+    ordered = ordered.with_columns(
+        record_id=record_ids(pl.col("file"), pl.col("source_row"), pl.col("ordinal")),
+    )
     first = [pl.col(name).first().over("key", "check").alias(f"first_{name}") for name in ("record_id", "owner")]
     repeated = ordered.with_columns(first).filter(pl.col("record_id") != pl.col("first_record_id"))
     edges = (

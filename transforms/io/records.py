@@ -7,13 +7,13 @@ from polars_hash import CryptographicHashingNameSpace as Cryptographic
 from polars_hash import NonCryptographicHashingNameSpace as NonCryptographic
 
 
-def record_ids(relative_uri: str, source_row: pl.Expr, ordinal: pl.Expr) -> pl.Expr:
+def record_ids(relative_uri: pl.Expr, source_row: pl.Expr, ordinal: pl.Expr) -> pl.Expr:
     """32 hexadecimal digits of SHA-256 over relative URI, source row and the instance's ordinal in its row.
 
     A source row as a whole has no ordinal: pass a null literal.
     """
     ordinal = ordinal.cast(pl.String).fill_null("row")
-    place = pl.concat_str(pl.lit(relative_uri), source_row.cast(pl.String), ordinal, separator="\0")
+    place = pl.concat_str(relative_uri, source_row.cast(pl.String), ordinal, separator="\0")
     return Cryptographic(place).sha2_256().str.slice(0, 32)
 
 

@@ -49,7 +49,7 @@ def find(snapshot: Path, identifier: str, schemas: dict[str, pa.Schema]) -> tupl
     raise SnapshotError(f"{identifier}: expected a record_id or instance_id of {snapshot}; found no such row")
 
 
-def origin(uri: str, row: int) -> Origin:
+def origin(uri: str, row: int, container: Container) -> Origin:
     """Read one source row: a Parquet row index, or the line at a byte offset of the decompressed stream.
 
     Raises:
@@ -57,10 +57,9 @@ def origin(uri: str, row: int) -> Origin:
     """
     try:
         with fsspec.open(uri, "rb") as stream:
-            container = sources.container_of(uri)
             if container == "parquet":
                 return Origin(uri, row, None, _parquet_row(pq.ParquetFile(stream), row))
-            raw = stream if container in (None, "jsonl") else _decompressed(stream, container)
+            raw = stream if container == "jsonl" else _decompressed(stream, container)
             line, text = _line_at(raw, row)
     except (OSError, pa.ArrowException, IndexError) as error:
         raise SnapshotError(f"{uri}: row {row} cannot be read: {str(error).splitlines()[0]}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,20 +22,29 @@ from transforms.io.snapshots import SnapshotError
 def problems(snapshot: Path, kept: pa.Schema, rejected: pa.Schema) -> Iterator[str]:
     """Everything that is wrong with a snapshot, one line each; nothing when it is sound.
 
-    Checksums, schemas and row counts of shards come first, then what the rows say: that both ledgers close
-    and agree with the shards, that record ids are unique, that every row comes from a listed source, and
-    that no user and no conversation is in two subsets.
+    The manifest's own checksum, which names the snapshot, and checksums, schemas and row counts of shards come
+    first, then what the rows say: that both ledgers close and agree with the shards, that record ids are unique,
+    that every row comes from a listed source, and that no user and no conversation is in two subsets.
     """
     manifest = snapshots.manifest(snapshot)
     if manifest.get("manifest_version", 0) > MANIFEST_VERSION:
         raise SnapshotError(
             f"{snapshot}: expected manifest version {MANIFEST_VERSION} or older, found {manifest['manifest_version']}"
         )
+    yield from _seal(snapshot)
     broken = list(_shards(snapshot, manifest, {"data": kept, "rejected": rejected}))
     yield from broken
     if not broken:
         yield from _ledgers(manifest)
         yield from _rows(snapshot, manifest, kept, rejected)
+
+
+def _seal(snapshot: Path) -> Iterator[str]:
+    """The manifest's digest, where the snapshot still has the name that it was published under."""
+    published = re.fullmatch(r"\d+-([0-9a-f]{12})", snapshot.resolve().name)
+    found = files.sha256(snapshot / "manifest.json")
+    if published and not found.startswith(published[1]):
+        yield f"manifest.json: expected SHA-256 {published[1]}..., found {found}"
 
 
 def _shards(snapshot: Path, manifest: dict[str, Any], schemas: dict[str, pa.Schema]) -> Iterator[str]:
@@ -68,6 +78,9 @@ def _ledgers(manifest: dict[str, Any]) -> Iterator[str]:
     instances = counts["kept"] + sum(counts["instances_rejected"].values())
     if instances != counts["instances"]:
         yield f"manifest: {counts['instances']} instances, but {instances} kept or rejected"
+    labelled = sum(n for labels in counts["labels"].values() for n in labels.values())
+    if labelled != counts["kept"]:
+        yield f"manifest: {counts['kept']} kept, but {labelled} labelled"
     for stage in counts["stages"]:
         if stage["in"] != stage["out"] + sum(stage["rejected"].values()):
             yield f"manifest: stage {stage['stage']}: {stage['in']} in, but {stage['out']} out and {stage['rejected']}"
@@ -91,6 +104,10 @@ def _rows(snapshot: Path, manifest: dict[str, Any], kept: pa.Schema, rejected: p
         found_labels.setdefault(subset, {})[str(label)] = n
     if found_labels != counts["labels"]:
         yield f"data: expected labels {counts['labels']}, found {found_labels}"
+    level = pl.col("judge").struct.field("level").cast(pl.String)
+    judged = pl.concat([data.select(level), lost.select(level)]).drop_nulls().group_by("level").len().collect()
+    if (levels := dict(sorted(judged.rows()))) != counts["levels"]:
+        yield f"manifest: expected levels {counts['levels']}, found {levels}"
     for shard in manifest["shards"]:
         if shard["kind"] == "data":
             other = pl.scan_parquet(snapshot / shard["path"]).filter(pl.col("subset") != shard["subset"])
