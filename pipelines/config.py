@@ -138,7 +138,7 @@ def read(path: Path, overrides: list[str]) -> dict[str, Any]:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)):
             raise ConfigError(f"{path}: expected YAML without aliases")
         values = yaml.safe_load(text.replace("{here}", path.resolve().parent.as_posix()))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: expected YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a mapping, found {type(values).__name__}")

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import typer
 
+from pipelines.config import ConfigError
+
 VARIABLE = "SLUICE_USER_KEY"
 
 
@@ -24,6 +26,9 @@ def dataset_key(dataset: str, create: bool) -> str:
 
     ``SLUICE_USER_KEY`` wins over the key file of the user account, which is made on first use; with
     ``create`` false a missing file gives the key of an empty secret, good for planning only.
+
+    Raises:
+        ConfigError: the key file is empty, as after a crash while it was made: ids under no key can be reversed.
     """
     secret = os.environ.get(VARIABLE) or _stored(create)
     return hmac.new(secret.encode(), dataset.encode(), hashlib.sha256).hexdigest()
@@ -38,7 +43,11 @@ def _stored(create: bool) -> str:
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
-            return path.read_text().strip()
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(secrets.token_hex(32))
-    return path.read_text().strip()
+            pass
+        else:
+            with os.fdopen(descriptor, "w") as stream:
+                stream.write(secrets.token_hex(32))
+    secret = path.read_text().strip()
+    if not secret:
+        raise ConfigError(f"{path}: expected a key, found an empty file; remove it")
+    return secret

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
 from schemas.feedback import KEPT, REJECTED
@@ -60,7 +61,7 @@ def rewrite(snapshot: Path, name: str, change: Change) -> None:
     path = snapshot / name
     table = shaped(change(pl.read_parquet(path)), REJECTED if name == REJECTS else KEPT)
     path.unlink()  # the original is linked
-    pl.DataFrame(table).write_parquet(path)
+    pq.write_table(table, path)
     rows = pl.concat([pl.read_parquet(snapshot / shard) for shard in (TRAIN, TEST)])
 
     def seal(manifest: Any) -> None:
