@@ -48,7 +48,9 @@ def run(
     config: Config,
     set: Set = None,
     output: Annotated[Path | None, typer.Option(help="directory of the dataset")] = None,
-    workers: Annotated[int | None, typer.Option(help="worker processes; default: all cores", min=1)] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="worker processes; default: all cores, where there is enough to do", min=1)
+    ] = None,
     limit: Limit = None,
     trust_code: TrustCode = False,
     as_json: Json = False,
@@ -86,7 +88,7 @@ def run(
             own,
             key,
             target,
-            workers or os.cpu_count() or 1,
+            workers,
             on_lost,
             Progress(console, quiet or as_json),
         )

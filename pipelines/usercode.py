@@ -29,7 +29,7 @@ class UserFunction:
         """Find ``FILE.py:FUNCTION``, the file relative to ``base``.
 
         Raises:
-            ConfigError: there is no such file or function.
+            ConfigError: there is no such file or function, or the file cannot be loaded.
         """
         file, _, name = spec.rpartition(":")
         path = base / file
@@ -52,7 +52,10 @@ def _function(wanted: UserFunction) -> Callable[..., Any]:
     spec = importlib.util.spec_from_file_location(f"sluice_user_{wanted.sha256[:12]}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever the user's code raises
+        raise ConfigError(f"{path}: cannot be loaded: {type(error).__name__}: {error}") from error
     function = getattr(module, wanted.name, None)
     if not callable(function):
         raise ConfigError(f"{path}: expected a function named {wanted.name}")

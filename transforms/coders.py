@@ -14,11 +14,17 @@ from apache_beam import coders
 from schemas.provenance import Chunk, SourceFile, Split, StageCount
 
 
+def _is_view(kind: pa.DataType) -> bool:
+    """Whether a type is, or holds, views into text kept elsewhere."""
+    inner = (kind.field(at).type for at in range(kind.num_fields))
+    return bool(pa.types.is_string_view(kind) or pa.types.is_binary_view(kind)) or any(map(_is_view, inner))
+
+
 class TableCoder(coders.Coder):
     """Arrow IPC for tables: slices are written without the buffers they were cut from."""
 
     def encode(self, table: pa.Table) -> bytes:
-        if "_view" in str(table.schema):  # a view drags the buffers it was cut from
+        if any(_is_view(field.type) for field in table.schema):  # a view drags the buffers it was cut from
             table = pl.DataFrame(table).to_arrow()
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as writer:

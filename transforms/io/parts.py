@@ -53,9 +53,17 @@ def receipt_path(work: Path, part: str) -> Path:
 
 
 def read_receipt(path: Path) -> Receipt:
-    """Load a receipt."""
-    fields = json.loads(path.read_bytes())
-    return Receipt(**{**fields, "stages": tuple(StageCount(**s) for s in fields["stages"])})
+    """Load a receipt.
+
+    Raises:
+        PartError: it cannot be read; it is removed, so that the split is computed again by the next run.
+    """
+    try:
+        fields = json.loads(path.read_bytes())
+        return Receipt(**{**fields, "stages": tuple(StageCount(**s) for s in fields["stages"])})
+    except (ValueError, LookupError, TypeError) as error:
+        path.unlink(missing_ok=True)
+        raise PartError(f"{path}: is no receipt; run the same command again to compute its split anew") from error
 
 
 def receipts(work: Path) -> set[str]:

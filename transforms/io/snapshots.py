@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from schemas.provenance import Counts, Receipt, StageCount
 from transforms.io import files, parts
+from transforms.io.parts import PartError
 
 ROW_GROUP_ROWS: Final = 2_000
 SUBSETS: Final = ("train", "test")
@@ -154,6 +155,9 @@ def place(work: Path, groups: Sequence[Group], target: Path) -> list[dict[str, A
     """Link the shards of some groups into a snapshot under Hugging Face names; returns the manifest's shards.
 
     A subset without rows has no shard: Hugging Face's reader fails on an empty one.
+
+    Raises:
+        PartError: a shard is not as it was written; it is written anew by the next run.
     """
     described = [(g, json.loads((work / "shards" / g.key / "shard.json").read_bytes())) for g in groups]
     listed = []
@@ -162,9 +166,18 @@ def place(work: Path, groups: Sequence[Group], target: Path) -> list[dict[str, A
         chosen = [(g, shards[name]) for g, shards in described if shards[name]["rows"]]
         for number, (g, shard) in enumerate(chosen):
             path = f"{kind}/{name}-{number:05d}-of-{len(chosen):05d}.parquet"
-            _link(work / "shards" / g.key / f"{name}.parquet", target / path)
+            _link(_checked(work / "shards" / g.key, name, shard), target / path)
             listed.append({"path": path, "kind": kind, "subset": None if kind == "rejected" else name, **shard})
     return listed
+
+
+def _checked(folder: Path, name: str, shard: dict[str, Any]) -> Path:
+    """A shard that is as long as it was when it was written: after a power cut it may not be."""
+    path = folder / f"{name}.parquet"
+    if not path.is_file() or path.stat().st_size != shard["bytes"]:
+        (folder / "shard.json").unlink(missing_ok=True)
+        raise PartError(f"{path}: expected {shard['bytes']} bytes; run the same command again to write it anew")
+    return path
 
 
 def _link(source: Path, target: Path) -> None:

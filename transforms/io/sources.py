@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -24,6 +24,8 @@ from fsspec.implementations.local import LocalFileSystem
 from schemas.provenance import Container
 
 PROBE_BYTES = 64 * 1024
+_ROWS = b"\x16"  # how Thrift announces a footer's third field, the number of rows
+_MOST_SCHEMAS = 100
 
 SUFFIXES: dict[str, Container] = {
     ".parquet": "parquet",
@@ -133,12 +135,11 @@ def container_of(name: str) -> Container | None:
     return next((kind for suffix, kind in SUFFIXES.items() if lower.endswith(suffix)), None)
 
 
-def probe(file: Found, look_for: Sequence[frozenset[str]] = (), small: int = 0) -> Probe:
+def probe(file: Found, small: int = 0) -> Probe:
     """Read a file's head and tail.
 
     Parsing ten thousand wide footers takes longer than all the rest of planning. A Parquet file of at most ``small``
-    bytes is one split whatever its row groups are: sets of names to ``look_for`` are searched in its footer as text,
-    and it is parsed only if it holds none of them whole.
+    bytes is one split whatever its row groups are, and its footer is parsed only if its schema is a new one.
 
     Raises:
         SourceError: the file cannot be opened, or its Parquet footer or compressed stream cannot be read.
@@ -162,32 +163,47 @@ def probe(file: Found, look_for: Sequence[frozenset[str]] = (), small: int = 0) 
     if size == 0:
         raise SourceError(f"{file.uri}: expected a Parquet file, found an empty file")
     tail = _with_footer(file, size, tail)
-    if size <= small and (names := _spelled(tail, look_for)):
-        return Probe(container, size, mark, names)
+    stored = tail[-8 - int.from_bytes(tail[-8:-4], "little") : -8] if tail.endswith(b"PAR1") else b""
+    if size <= small and (known := _known_names(stored)) is not None:
+        return Probe(container, size, mark, known)
     try:
         footer = pq.read_metadata(pa.BufferReader(tail))
         names = frozenset(footer.schema.to_arrow_schema().names)
+        _remember(stored, footer, names)
     except (pa.ArrowException, OSError) as error:
         raise SourceError(f"{file.uri}: expected a Parquet footer: {_line(error)}") from error
-    return Probe(container, size, mark, names, footer=footer)
+    return Probe(container, size, mark, names, footer=None if size <= small else footer)
 
 
-def _spelled(tail: bytes, wanted: Sequence[frozenset[str]]) -> frozenset[str]:
-    """The first set of column names that a footer holds whole, as Thrift spells them: length, then name."""
-    length = int.from_bytes(tail[-8:-4], "little")
-    if not tail.endswith(b"PAR1") or length + 8 > len(tail):
-        return frozenset()
-    footer = tail[-8 - length : -8]
-    held = (names for names in wanted if all(bytes([len(name)]) + name.encode() in footer for name in names))
-    return next(held, frozenset())
+_schemas: dict[bytes, frozenset[str]] = {}
+"""Column names by the bytes that a Parquet footer begins with, its version and schema, of files parsed before."""
 
 
-def probe_all(files: list[Found], look_for: Sequence[frozenset[str]] = (), small: int = 0) -> list[Probe | SourceError]:
+def _known_names(footer: bytes) -> frozenset[str] | None:
+    """The column names of a footer whose schema was met before. Names are searched nowhere else, as a footer quotes values too."""
+    found = (names for start, names in list(_schemas.items()) if footer.startswith(start + _ROWS))
+    return next(found, None)
+
+
+def _remember(footer: bytes, parsed: pq.FileMetaData, names: frozenset[str]) -> None:
+    """Note a footer's schema: it ends behind its last name, where the number of rows stands in Thrift's spelling."""
+    number, digits = parsed.num_rows << 1, bytearray(_ROWS)
+    while number > 127:
+        digits.append(number & 127 | 128)
+        number >>= 7
+    digits.append(number)
+    leaves = (parsed.schema.column(at).name.encode() for at in range(parsed.num_columns))
+    end = footer.find(bytes(digits), max((footer.find(name) + len(name) for name in leaves), default=0))
+    if end > 0 and len(_schemas) < _MOST_SCHEMAS:
+        _schemas[footer[:end]] = names
+
+
+def probe_all(files: list[Found], small: int = 0) -> list[Probe | SourceError]:
     """Probe many files at once, in order; a file that cannot be read gives its error."""
 
     def attempt(file: Found) -> Probe | SourceError:
         try:
-            return probe(file, look_for, small)
+            return probe(file, small)
         except SourceError as error:
             return error
 

@@ -586,6 +586,25 @@ def test_fields_of_no_known_format_are_an_error_that_names_them(tmp_path: Path, 
     assert "chats." in planned.error and "completion, prompt" in planned.error and "wildchat" in planned.error
 
 
+def test_a_columns_name_counts_only_where_it_names_a_column(tmp_path: Path) -> None:
+    """Not within another column, nor as a value, which Parquet's footer quotes too."""
+    talk = [{"role": "user", "content": "a"}]
+    odd: list[Row] = [
+        {"messages": talk, "about": {"conversations": [{"from": "x", "value": "y"}]}},
+        {"messages": talk, "kind": "conversations"},
+        {"messages": talk, "conversation_id": "conversation"},
+        {"messages": talk},
+        {"messages": talk, "kind": "other"},
+        {"messages": talk, "prompt": {"message_tree_id": "x"}},
+    ]
+    for number, row in enumerate([*odd, *odd]):
+        write_rows(tmp_path, [row] * (1 + number), "parquet", name=f"{number:02d}")
+    write_rows(tmp_path, [sharegpt("x", ("human", "a"))], "parquet", name="99")
+    planned = plan(tmp_path)
+    assert [file.format for file in planned.files] == ["openai"] * 12 + ["sharegpt"]
+    assert read(planned).rows_read == sum(range(13)) + 1
+
+
 MAPPING = {
     "turns": "dialog",
     "role": "speaker",

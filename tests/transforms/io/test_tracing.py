@@ -163,11 +163,14 @@ SCHEMAS = {"data": KEPT, "rejected": REJECTED}
 
 @pytest.mark.parametrize(
     ("identifier", "expected"),
-    [("k1", ("data", "k1")), ("c1_turn0", ("data", "k1")), ("r3", ("rejected", "r3")), ("c3_turn0", ("rejected", "r3"))],
+    [
+        ("k1", ("data", "k1")),
+        ("c1_turn0", ("data", "k1")),
+        ("r3", ("rejected", "r3")),
+        ("c3_turn0", ("rejected", "r3")),
+    ],
 )
-def test_rows_are_found_by_record_and_by_instance(
-    snapshot: Path, identifier: str, expected: tuple[str, str]
-) -> None:
+def test_rows_are_found_by_record_and_by_instance(snapshot: Path, identifier: str, expected: tuple[str, str]) -> None:
     kind, row = tracing.find(snapshot, identifier, SCHEMAS)
     assert (kind, row["record_id"]) == expected
 

@@ -163,9 +163,7 @@ def test_a_row_moved_to_another_subset_is_noticed_by_its_user_and_its_conversati
 
 
 @pytest.mark.parametrize(("by", "found"), [("user", 1), ("conversation", 0), ("row", 0)])
-def test_a_user_on_both_sides_is_a_leak_only_where_users_are_what_is_split(
-    snapshot: Path, by: str, found: int
-) -> None:
+def test_a_user_on_both_sides_is_a_leak_only_where_users_are_what_is_split(snapshot: Path, by: str, found: int) -> None:
     (user,) = pl.read_parquet(snapshot / TRAIN)["user_id"].head(1)
     rewrite(snapshot, TEST, lambda frame: frame.with_columns(user_id=pl.lit(user)))
     edit(snapshot, lambda manifest: manifest["plan"]["settings"]["subset"].update(by=by))
