@@ -244,7 +244,10 @@ def scan(snapshot: Path, kind: str, schema: pa.Schema) -> pl.LazyFrame:
     if version > current:
         raise SnapshotError(f"{snapshot}: expected schema version {current} or older, found {version}; upgrade Sluice")
     target = pl.DataFrame(schema.empty_table()).schema
-    frame = pl.scan_parquet(shard_paths(snapshot, kind), missing_columns="insert", extra_columns="ignore")
+    paths = shard_paths(snapshot, kind)
+    if not paths:
+        return pl.LazyFrame(schema=target)
+    frame = pl.scan_parquet(paths, missing_columns="insert", extra_columns="ignore")
     stored = frame.collect_schema()
     return frame.select(
         pl.col(name).cast(kind_) if name in stored else pl.lit(None, kind_).alias(name)
