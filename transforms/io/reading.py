@@ -72,11 +72,14 @@ def read(
     """
     try:
         _expect_unchanged(split.file, options)
-        if split.file.container == "parquet":
-            yield _read_parquet(split, schema, options, prepare if rowwise else None)
-        else:
-            yield from _read_lines(split, schema, prepare, options, max_line_bytes)
-        _expect_unchanged(split.file, options)
+        pieces = (
+            iter([_read_parquet(split, schema, options, prepare if rowwise else None)])
+            if split.file.container == "parquet"
+            else _read_lines(split, schema, prepare, options, max_line_bytes)
+        )
+        for piece in pieces:
+            _expect_unchanged(split.file, options)  # before anyone can commit what was read
+            yield piece
     except SourceError:
         raise
     except Exception as error:  # every filesystem has exceptions of its own

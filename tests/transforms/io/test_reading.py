@@ -438,14 +438,17 @@ def test_a_file_that_vanished_since_it_was_planned_is_an_error_that_names_it(
     expect_error(planned, rf"a\.{container}")
 
 
-def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None:
+def test_a_file_that_changes_while_it_is_read_is_noticed_before_its_rows_are_handed_on(tmp_path: Path) -> None:
     path = lines_file(tmp_path / "a.jsonl", "jsonl", "a")
     (split,) = plan(path).splits
-    found = reading.read(split, TEXT, as_is, {})
-    next(found)
-    write(path, path.read_bytes()[:-1000])
+    stored = path.read_bytes()
+
+    def shorten(row: dict[str, Any]) -> list[dict[str, Any]]:
+        write(path, stored[:-1000])
+        return [row]
+
     with pytest.raises(SourceError, match="changed"):
-        list(found)
+        next(reading.read(split, TEXT, shorten, {}))
 
 
 # --- A trial
