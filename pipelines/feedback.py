@@ -112,13 +112,14 @@ class FeedbackConfig(RunConfig):
 
 def stages(config: FeedbackConfig, rulesets: dict[str, RuleSet], user_key: str, lists: Path) -> tuple[Stage, ...]:
     """The method, in order: S0 to S8 of the specification."""
+    longest = config.filters.max_history if "too_many_turns" in config.filters.rules else None
     unique = (
         [Stage("drop duplicates", keys.VERSION, partial(keys.drop_duplicates, lists=lists))]
         if config.duplicates != "keep"
         else []
     )
     return (
-        Stage("extract turns", turns.VERSION, partial(turns.extract, max_history=config.filters.max_history), True),
+        Stage("extract turns", turns.VERSION, partial(turns.extract, max_history=longest), True),
         *unique,
         Stage("require language", languages.VERSION, partial(languages.require, supported=config.languages)),
         Stage("judge", judging.VERSION, partial(judging.judge_by_rules, ruleset=rulesets["judge"])),

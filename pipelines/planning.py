@@ -49,10 +49,11 @@ def _format(source: SourceConfig, base: Path) -> ChatFormat | None:
     return chats.named(source.format)
 
 
-def discover(config: RunConfig, source: ChatSource) -> Sources:
+def discover(config: RunConfig, source: ChatSource, output: Path | None = None) -> Sources:
     """Find and probe every source file, and cut it into splits.
 
-    A file that cannot be read stands in the list with its error, and has no splits.
+    A file that cannot be read stands in the list with its error, and has no splits. Files under ``output``
+    are not sources, though the dataset may lie in a source's directory.
 
     Raises:
         SourceError: a URI matches nothing.
@@ -61,6 +62,9 @@ def discover(config: RunConfig, source: ChatSource) -> Sources:
     found: list[tuple[int, Found]] = []
     for index, entry in enumerate(config.sources):
         found += [(index, file) for file in sources.find(entry.uri, entry.root, entry.storage_options)]
+    if output is not None:
+        own = f"{output.resolve().as_uri()}/"
+        found = [item for item in found if not item[1].uri.startswith(own)]
     found.sort(key=lambda item: item[1].relative_uri)
     for (_, one), (_, other) in zip(found, found[1:], strict=False):
         if one.relative_uri == other.relative_uri:

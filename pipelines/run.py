@@ -84,7 +84,7 @@ def run(job: Job) -> Result:
     work = job.output / "work" / plan_hash[:16]
     with locked(job.output / "work"):
         files.sweep(job.output)
-        found = Ledger(work / "sources.json").settle(planning.discover(job.config, job.source), job.source)
+        found = Ledger(work / "sources.json").settle(planning.discover(job.config, job.source, job.output), job.source)
         shutil.rmtree(work / "failures", ignore_errors=True)
         _expect_space(found.splits, work, job.output)
         workers = job.workers or _worth(found.splits)

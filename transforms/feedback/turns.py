@@ -39,12 +39,12 @@ Integers = npt.NDArray[Any]
 DuplicateKey = Literal["content", "conversation_id"]
 
 
-def extract(threads: pl.DataFrame, split: Split, max_history: int) -> pl.DataFrame:
+def extract(threads: pl.DataFrame, split: Split, max_history: int | None) -> pl.DataFrame:
     """Instances, and one line for each source row that has none.
 
     Rows with a ``reason`` are rejected: ``no_feedback`` (a whole source row, ``unit`` row), ``no_query`` and
     ``empty_message`` (instances). ``history`` holds the messages above the query; it is left null beyond
-    ``max_history`` turns, where no filter would keep it. ``turn_index`` counts user messages from 0 up to the
+    ``max_history`` turns (None: never), where no filter would keep it. ``turn_index`` counts user messages from 0 up to the
     query, ``n_turns`` all of the thread. Flags are those of the messages up to the feedback where the source
     flags messages, else the conversation's.
     """
@@ -196,9 +196,11 @@ def _running_sum(values: Integers, starts: Integers) -> Integers:
     return np.subtract(total, before[starts])
 
 
-def _history(messages: pl.DataFrame, threads: pl.DataFrame, instances: pl.DataFrame, max_history: int) -> pl.Series:
+def _history(
+    messages: pl.DataFrame, threads: pl.DataFrame, instances: pl.DataFrame, max_history: int | None
+) -> pl.Series:
     """The messages above each query, as views of the conversations' own text."""
-    within = (instances["history_turns"] <= max_history).to_numpy()
+    within = (instances["history_turns"] <= (2**31 - 1 if max_history is None else max_history)).to_numpy()
     sizes = np.where(within, instances["history_messages"].to_numpy(), 0).astype(np.int64)
     starts = _starts(threads)[instances["thread"].to_numpy()]
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
