@@ -34,6 +34,9 @@ from transforms.io.parts import PartError
 SPACE_FACTOR = 0.7
 """Free bytes wanted per pending source byte: parts, shards and some room."""
 
+READING = ("read", "read keys")
+"""Where a failure is the source's, not a stage's."""
+
 WORKER_BYTES = 16 * 1024 * 1024
 """Source bytes that are worth starting a worker process for."""
 
@@ -79,6 +82,7 @@ def run(job: Job) -> Result:
         OutputBusyError: another run writes to this output.
     """
     started = datetime.now(UTC)
+    with_own(job.recipe.stages(Path()), job.config, job.own_stages)
     settings = planning.plan_settings(job.config, job.recipe, list(job.own_stages), job.user_key)
     plan_hash = planning.plan_hash(settings)
     work = job.output / "work" / plan_hash[:16]
@@ -194,13 +198,17 @@ def with_own(stages: tuple[Stage, ...], config: RunConfig, own: Sequence[UserFun
     """Insert the user's own stages after those they name.
 
     Raises:
-        ConfigError: a stage follows one that does not exist.
+        ConfigError: a stage follows one that does not exist, or has the name of another.
     """
     result = list(stages)
     for entry, function in zip(config.stages, own, strict=True):
         names = [stage.name for stage in result]
         if entry.after not in names:
             raise ConfigError(f"stages: {entry.use} follows {entry.after!r}; expected one of {names}")
+        if function.name in (*names, *READING):
+            raise ConfigError(
+                f"stages: {entry.use}: a stage is called {function.name} already; give yours another name"
+            )
         result.insert(names.index(entry.after) + 1, Stage(function.name, 1, OwnStage(function)))
     return tuple(result)
 
@@ -218,7 +226,7 @@ class OwnStage:
 def _report_failures(job: Job, found: Sources, failed: list[dict[str, str]]) -> None:
     unreadable = [f"{file.error}" for file in found.files if file.error]
     problems = [*unreadable, *(f"{failure['error']} (stage: {failure['stage']})" for failure in failed)]
-    source_only = all(failure["stage"].startswith("read") for failure in failed)
+    source_only = all(failure["stage"] in READING for failure in failed)
     if problems and not (job.config.on_source_error == "skip" and source_only):
         more = f" (and {len(problems) - 1} more, see failures/ in the work area)" if len(problems) > 1 else ""
         advice = "mend it, or set on_source_error=skip to publish without it" if source_only else "mend the stage"

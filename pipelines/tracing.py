@@ -60,7 +60,8 @@ def _stages(kind: str, row: dict[str, Any], manifest: dict[str, Any]) -> list[di
     }
     names = ["read", *(stage["name"] for stage in manifest["plan"]["stages"])]
     for own in manifest["plan"]["settings"]["stages"]:
-        names.insert(names.index(own["after"]) + 1, own["use"].rpartition(":")[2])
+        if (name := own["use"].rpartition(":")[2]) not in names:
+            names.insert(names.index(own["after"]) + 1, name)
     if kind == "rejected":
         names = names[: names.index(row["stage"]) + 1]
     lines = []

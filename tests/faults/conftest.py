@@ -32,16 +32,14 @@ def make_workload(folder: Path) -> Workload:
     """Write the sources and run them undisturbed, in one process."""
     for at, name in enumerate(("a.parquet", "b.jsonl", "c.jsonl.zst", "d.jsonl.gz", "e.parquet")):
         rig.write_chats(folder / "sources" / name, rig.chats(at, 120, first=1000 * at))
-    config = rig.write_config(
-        folder, folder / "sources", audited=True, split_bytes=40_000, shard_bytes=150_000
-    )
+    config = rig.write_config(folder, folder / "sources", audited=True, split_bytes=40_000, shard_bytes=150_000)
     run = Run(config, folder / "undisturbed", workers=1, env={rig.AUDIT: str(folder / "audit")})
     ended = run.end().expect(0)
     rig.expect_sound(run.output)
     return Workload(config, ended.facts["splits"]["total"], rig.checksums(run.output))
 
 
-@pytest.fixture()
+@pytest.fixture
 def run(workload: Workload, tmp_path: Path) -> Run:
     """The workload's command, with two workers and an output of its own."""
     audit = tmp_path / "audit"

@@ -95,7 +95,9 @@ def kill_and_rerun(run: Run, phases: Sequence[str], splits: int, rng: random.Ran
     else:
         story.last = start().end().expect(0)
     for folder, before in committed.items():
-        assert run.work and before.items() <= rig.stamps(run.work / folder).items(), "a committed file was written again"
+        assert run.work and before.items() <= rig.stamps(run.work / folder).items(), (
+            "a committed file was written again"
+        )
     story.recomputed = _recomputed(audits)[: len(story.phases)]
     return story
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,7 +112,9 @@ def test_a_source_that_cannot_be_read(tmp_path: Path, name: str, make: Make) -> 
 
     rig.write_chats(sources / name, _OTHERS)
     mended = run.end().expect(0).facts
-    assert mended["splits"]["reused"] >= sum(1 for part in kept if rig.stamps(run.work / "receipts")[part] == kept[part])
+    assert mended["splits"]["reused"] >= sum(
+        1 for part in kept if rig.stamps(run.work / "receipts")[part] == kept[part]
+    )
     assert kept.items() <= rig.stamps(run.work / "receipts").items()
     entry, _ = _entries(run, name)
     assert entry["error"] is None and entry["rows"] == len(_OTHERS)
@@ -193,7 +193,11 @@ def test_a_directory_that_vanishes_while_the_run_reads_it(tmp_path: Path, worker
     for at, name in enumerate(("stays", "goes")):
         rig.write_chats(tmp_path / name / "chats.jsonl", rig.chats(at, 120, first=1000 * at))
     config = rig.write_config(
-        tmp_path, tmp_path / "stays", tmp_path / "goes", audited=True, split_bytes=20_000,
+        tmp_path,
+        tmp_path / "stays",
+        tmp_path / "goes",
+        audited=True,
+        split_bytes=20_000,
         sources=[{"uri": [str(tmp_path / "stays"), str(tmp_path / "goes")], "root": str(tmp_path)}],
     )
     run = Run(config, tmp_path / "out", workers, env={rig.AUDIT: str(tmp_path / "audit"), rig.PAUSE: "0.15"})

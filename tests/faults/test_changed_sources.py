@@ -17,7 +17,7 @@ from transforms.io.sources import PROBE_BYTES
 pytestmark = pytest.mark.faults
 
 
-@pytest.fixture()
+@pytest.fixture
 def source(tmp_path: Path) -> Path:
     """A file with a middle: longer than the head and tail that its fingerprint is made of."""
     path = rig.write_chats(tmp_path / "sources" / "chats.jsonl", rig.chats(5, 240))
@@ -25,7 +25,7 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture()
+@pytest.fixture
 def changing(tmp_path: Path, source: Path) -> Run:
     rig.write_chats(tmp_path / "sources" / "neighbour.jsonl", rig.chats(6, 60, first=5000))
     config = rig.write_config(tmp_path, tmp_path / "sources", audited=True, split_bytes=60_000)

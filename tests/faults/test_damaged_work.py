@@ -79,9 +79,7 @@ def _cut(path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(("name", "damage"), [("kept", _flip), ("rejected", _flip), ("kept", _remove), ("kept", _cut)])
-def test_a_damaged_part(
-    run: Run, workload: Workload, name: str, damage: Callable[[Path], None], workers: int
-) -> None:
+def test_a_damaged_part(run: Run, workload: Workload, name: str, damage: Callable[[Path], None], workers: int) -> None:
     if workers == 2 and damage is not _flip:
         pytest.skip("one process is enough to see this")
     run = run.with_(workers=workers)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.faults
 Mount = Callable[..., None]
 
 
-@pytest.fixture()
+@pytest.fixture
 def mount() -> Iterator[Mount]:
     """``mount`` with the given arguments, the last of them the place; undone at the end."""
     places: list[str] = []
@@ -36,7 +36,7 @@ def mount() -> Iterator[Mount]:
         subprocess.run(["umount", "--lazy", place], check=True)
 
 
-@pytest.fixture()
+@pytest.fixture
 def small_disk(mount: Mount, tmp_path: Path) -> Callable[[str], Path]:
     """A tmpfs of so many bytes."""
 

@@ -23,7 +23,9 @@ raise ImportError(f"{__file__} was imported")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_workers_outputs_and_repetition_do_not_matter(run: Run, workload: Workload, tmp_path: Path, workers: int) -> None:
+def test_workers_outputs_and_repetition_do_not_matter(
+    run: Run, workload: Workload, tmp_path: Path, workers: int
+) -> None:
     """Two outputs, and into one of them a second run that computes everything again."""
     for output in (tmp_path / "one", tmp_path / "deeper down" / "ein anderer Ort"):
         there = run.with_(output=output, workers=workers)

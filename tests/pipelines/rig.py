@@ -15,10 +15,12 @@ from typing import Any
 import polars as pl
 import yaml
 from rich.console import Console
+from typer.testing import CliRunner
 
 from pipelines import config as configs
 from pipelines import feedback, planning, userkey
 from pipelines import run as running
+from pipelines.cli import app
 from pipelines.feedback import FeedbackConfig
 from pipelines.progress import Progress
 from pipelines.recipe import Recipe
@@ -123,6 +125,14 @@ def sluice(*arguments: str | Path, cwd: Path | None = None, expect: int = 0, **e
     return Said(ended.returncode, ended.stdout, ended.stderr)
 
 
+def here(*arguments: str | Path, expect: int = 0) -> Said:
+    """Run the command in this process, which spares starting another; not for runs, which take over its signals."""
+    ended = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert ended.exit_code == expect, f"exit {ended.exit_code}, expected {expect}\n{ended.output}"
+    assert not ended.exception or isinstance(ended.exception, SystemExit), ended.exception
+    return Said(ended.exit_code, ended.stdout, ended.stderr)
+
+
 # --- a run in this process --------------------------------------------------------------------------------------
 
 
@@ -218,10 +228,14 @@ class Carried:
 
 def carry(folder: Path, rows: Iterable[Row], *overrides: str, **settings: Any) -> Carried:
     """Carry chats through all stages of the pipeline; ``folder`` must be new."""
-    source = write(folder / "chats.jsonl", jsonl(rows))
-    given = load(config(folder, source, **settings), *overrides)
+    return through(config(folder, write(folder / "chats.jsonl", jsonl(rows)), **settings), *overrides)
+
+
+def through(path: Path, *overrides: str) -> Carried:
+    """Carry what a config names through all stages of the pipeline."""
+    given = load(path, *overrides)
     splits = planning.discover(given.config, given.source).splits
-    lists = find_lists(given.recipe, splits, folder / "lists")
+    lists = find_lists(given.recipe, splits, path.parent / "lists")
     told = Carried()
     for split in splits:
         for chunk in given.recipe.read(split):

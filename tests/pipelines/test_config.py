@@ -74,7 +74,10 @@ def test_what_is_wrong_is_told_in_one_line_with_file_and_key(tmp_path: Path, tex
     ("text", "told"),
     [
         ("pipeline: feedback\nsources: [{uri: a}]\n", "dataset: Field required"),
-        ("pipeline: feedback\ndataset: {name: Not Allowed}\nsources: [{uri: a}]\n", "dataset.name: String should match"),
+        (
+            "pipeline: feedback\ndataset: {name: Not Allowed}\nsources: [{uri: a}]\n",
+            "dataset.name: String should match",
+        ),
         ("pipeline: feedback\ndataset: {name: a}\nsources: []\n", "sources: List should have at least 1 item"),
         ("pipeline: fedback\ndataset: {name: a}\n", "pipeline: expected feedback, found 'fedback'"),
         ("dataset: {name: a}\n", "pipeline: expected feedback, found None"),
@@ -85,7 +88,7 @@ def test_what_is_wrong_is_told_in_one_line_with_file_and_key(tmp_path: Path, tex
         ("a: &x [1]\nb: *x\n", "expected YAML without aliases"),
         ("a: !!python/object/apply:os.system ['touch pwned']\n", "expected YAML: could not determine a constructor"),
         ("a: !!python/name:os.system\n", "expected YAML: "),
-        ("a: " + "[" * 20_000, "expected YAML: "),
+        ("a: " + "[" * 2_000, "expected YAML: "),
         ("a: " + "x" * (configs.MAX_CONFIG_BYTES + 1), f"expected at most {configs.MAX_CONFIG_BYTES} bytes"),
     ],
     ids=str.split("dataset name sources typo none list empty unclosed bytes aliases call tag nested huge"),
@@ -147,9 +150,10 @@ def test_config_show_fills_in_every_default_and_its_output_is_a_config(tmp_path:
 
 def test_credentials_are_not_shown(tmp_path: Path) -> None:
     path = written(tmp_path, MINIMAL.replace("chats.jsonl]", "chats.jsonl], storage_options: {secret: hunter2}"))
-    for name in ("show", None):
-        code, said = command("config", name, path) if name else command("plan", path, "--json")
-        assert "hunter2" not in said
+    _, shown = command("config", "show", path)
+    _, planned = command("plan", path, "--json")
+    assert "chats.jsonl" in shown
+    assert "hunter2" not in shown + planned
     assert "hunter2" not in json.dumps(checked(path).deciding())
 
 

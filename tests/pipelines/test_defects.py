@@ -17,7 +17,7 @@ from schemas.feedback import INSTANCE_OUTCOMES, LABELS, LEVELS, ROW_OUTCOMES
 from tests.builders import jsonl, write
 from tests.pipelines import rig
 from tests.pipelines.conftest import Quickstart
-from tests.pipelines.rig import ANSWER, ASK, Dataset, carry, chat, publish, scored, sluice
+from tests.pipelines.rig import ANSWER, ASK, Dataset, carry, chat, here, publish, scored
 
 Row = dict[str, Any]
 
@@ -41,9 +41,9 @@ def test_b_the_judge_reads_the_message_as_the_user_wrote_it(tmp_path: Path) -> N
         b"{name: verbatim, version: 1, default: 3, rules: ["
         b"{id: whole, label: 5, scope: whole, pattern: '^\"it''s\" fine, thanks$'}]}",
     )
-    talk = chat(1, ASK, ANSWER, "\"It's\" fine,\nthanks")
+    talk = chat(1, ASK, ANSWER, '"It\'s" fine,\nthanks')
     (row,) = carry(tmp_path / "run", [talk], judge={"rules": str(rules)}).kept
-    assert (row["judge"]["rule"], row["judge"]["reason"]) == ("whole", "\"it's\" fine, thanks")
+    assert (row["judge"]["rule"], row["judge"]["reason"]) == ("whole", '"it\'s" fine, thanks')
 
 
 def test_c_sorry_and_its_chinese_neighbour_are_two_signs_of_a_refusal(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_k_a_long_history_never_pushes_out_the_response(tmp_path: Path) -> None:
     """What is left of K - evaluation, rewards of a failed batch, clamped labels - is training code, and we have none."""
     talk = scored(1, *(f"nice, and part {at} of this, if you please" for at in range(8)))
     published = publish(rig.config(tmp_path, write(tmp_path / "a.jsonl", jsonl([talk]))), tmp_path / "out")
-    sluice("export", published.output, "--output", tmp_path / "wildfb", "--history-budget", "40")
+    here("export", published.output, "--output", tmp_path / "wildfb", "--history-budget", "40")
     lines = [json.loads(line) for path in (tmp_path / "wildfb").iterdir() for line in path.read_text().splitlines()]
     assert len(lines) == 8
     for line in lines:
@@ -248,7 +248,9 @@ def _table(heading: str) -> list[list[str]]:
 
 
 def _default(dotted: str) -> Any:
-    value: Any = FeedbackConfig.model_validate({"pipeline": "feedback", "dataset": {"name": "x"}, "sources": [{"uri": "x"}]})
+    value: Any = FeedbackConfig.model_validate(
+        {"pipeline": "feedback", "dataset": {"name": "x"}, "sources": [{"uri": "x"}]}
+    )
     for name in dotted.split("."):
         value = getattr(value, name)
     return value

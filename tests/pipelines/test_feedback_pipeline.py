@@ -87,7 +87,7 @@ def _id(offset: int, ordinal: str) -> str:
 RULES = "too_many_turns query_too_short response_too_short external_context contains_url personal_data toxic redacted"
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(rows=chats(), split_bytes=st.sampled_from([1024, 4096, 1 << 20]))
 def test_every_instance_and_every_source_row_has_exactly_one_outcome(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Row], split_bytes: int

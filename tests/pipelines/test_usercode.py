@@ -15,7 +15,8 @@ from pipelines.usercode import UserFunction
 from schemas.provenance import Container
 from tests.builders import jsonl, write, write_rows
 from tests.pipelines import rig
-from tests.pipelines.rig import ANSWER, ASK, Dataset, carry, publish, scored, sluice
+from tests.pipelines.rig import ANSWER, ASK, Dataset, carry, here, publish, scored, sluice
+from transforms.chunks import StageError
 
 CODE = """
 import polars as pl
@@ -71,7 +72,7 @@ def test_a_reader_of_ones_own_reads_rows_that_nobody_foresaw(tmp_path: Path, con
     rows = tickets(6)
     rows[2]["key"] = "bad"
     source = write_rows(tmp_path, rows, container)
-    found = publish(configured(tmp_path, source, "tickets"), tmp_path / "out")
+    found = rig.through(configured(tmp_path, source, "tickets"))
     assert sorted(row["conversation_id"] for row in found.kept) == ["t0", "t1", "t3", "t4", "t5"]
     assert {row["label"] for row in found.kept} == {4}
     (lost,) = found.rejected
@@ -94,7 +95,9 @@ def poems(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 def test_a_stage_of_ones_own_rejects_for_reasons_of_its_own_and_they_are_counted(poems: Dataset) -> None:
-    assert [(row["stage"], row["reason"], row["detail"]) for row in poems.rejected] == [("no_poems", "poem", "a verse")] * 2
+    assert [(row["stage"], row["reason"], row["detail"]) for row in poems.rejected] == [
+        ("no_poems", "poem", "a verse")
+    ] * 2
     counts = poems.manifest["counts"]
     assert counts["instances_rejected"] == {"poem": 2}
     assert (counts["instances"], counts["kept"]) == (3, 1)
@@ -108,11 +111,11 @@ def test_a_stage_of_ones_own_may_change_rows(poems: Dataset) -> None:
 
 
 def test_a_row_that_ones_own_stage_rejected_can_be_traced(poems: Dataset) -> None:
-    story = sluice("trace", poems.output, poems.rejected[0]["record_id"], "--json").json
+    story = here("trace", poems.output, poems.rejected[0]["record_id"], "--json").json
     assert story["outcome"] == "rejected by no_poems: poem"
     assert [line["stage"] for line in story["stages"]][-2:] == ["require language", "no_poems"]
     assert story["stages"][-1]["decision"] == "rejected: poem (a verse)"
-    kept = sluice("trace", poems.output, poems.kept[0]["record_id"], "--json").json
+    kept = here("trace", poems.output, poems.kept[0]["record_id"], "--json").json
     assert [line["stage"] for line in kept["stages"]][4:6] == ["no_poems", "shout"]
     assert kept["source"]["found"] == {"query": False, "response": True, "feedback": True}
 
@@ -138,13 +141,16 @@ def test_an_edited_reader_computes_anew(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("reader", "own"), [("tickets", []), (None, [{"use": "own.py:shout", "after": "judge"}])])
 @pytest.mark.parametrize("command", ["run", "plan"])
 def test_code_runs_only_where_the_command_line_allows_it(
-    tmp_path: Path, command: str, reader: str | None, own: list[dict[str, str]]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, reader: str | None, own: list[dict[str, str]]
 ) -> None:
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")  # the command sets it
     path = configured(tmp_path, tmp_path / "chats.jsonl", reader, stages=own)
     (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n{CODE}")
-    said = sluice(command, path, *(("--output", tmp_path / "out") if command == "run" else ()), expect=2)
+    output = ["--output", tmp_path / "out"] if command == "run" else []
     use = own[0]["use"] if own else "own.py:tickets"
+    said = here(command, path, *output, expect=2)
     assert said.complaint == f"{path}: would run the code in {use}; read it, then add --trust-code"
+    assert not (tmp_path / "out").exists()
     assert not (tmp_path / "ran").exists()
 
 
@@ -162,8 +168,8 @@ def test_a_stage_that_raises_ends_the_run_and_is_named_and_nothing_is_published(
 def test_a_stage_that_loses_rows_is_an_error_that_names_it(tmp_path: Path) -> None:
     source = write(tmp_path / "chats.jsonl", jsonl(scored(at, "thanks") for at in range(3)))
     path = configured(tmp_path, source, stages=[{"use": "own.py:loses", "after": "judge"}])
-    with pytest.raises(RunError, match=r"stage loses: 3 instances in, but 1 out.*mend the stage"):
-        publish(path, tmp_path / "out")
+    with pytest.raises(StageError, match="stage loses: 3 instances in, but 1 out"):
+        rig.through(path)
 
 
 def test_a_failing_stage_is_never_skipped_as_a_source_whatever_its_name(tmp_path: Path) -> None:
@@ -182,9 +188,9 @@ def test_a_stage_may_not_be_called_as_one_of_ours(tmp_path: Path) -> None:
 
 
 def test_a_stage_must_follow_one_that_exists(tmp_path: Path) -> None:
+    own = [{"use": "own.py:shout", "after": "nowhere"}]
+    write(tmp_path / "own.py", CODE.encode())
     with pytest.raises(ConfigError, match=r"own\.py:shout follows 'nowhere'; expected one of .*'judge'"):
-        own = [{"use": "own.py:shout", "after": "nowhere"}]
-        write(tmp_path / "own.py", CODE.encode())
         carry(tmp_path, [scored(1, "thanks")], stages=own)
 
 
@@ -227,7 +233,7 @@ def read(row):
     said = [["user", ASK], ["assistant", ANSWER], ["user", "thanks"]]
     pq.write_table(pa.Table.from_pylist([{"said": said}]), tmp_path / "a.parquet")
     form = [{"uri": [str(tmp_path / "a.parquet")], "format": "own.py:read"}]
-    (row,) = publish(rig.config(tmp_path, sources=form), tmp_path / "out").kept
+    (row,) = rig.through(rig.config(tmp_path, sources=form)).kept
     assert (row["model"], row["language"], row["flags"]["toxic"]) == ("m", "en", True)
     assert row["timestamp"].isoformat() == "2024-05-01T12:00:00+00:00"
     assert row["conversation_id"] == "a.parquet#0"
