@@ -394,13 +394,13 @@ def _publish(
         return known[digest], changed
     data = [attempt / shard["path"] for shard in manifest["shards"] if shard["kind"] == "data"]
     rejected = [attempt / shard["path"] for shard in manifest["shards"] if shard["kind"] == "rejected"]
-    (attempt / "manifest.json").write_bytes(text)
-    (attempt / "run.json").write_text(json.dumps(facts, indent=1, sort_keys=True))
-    (attempt / "README.md").write_text(cards.render_card(manifest, facts), "utf-8")
-    (attempt / "report.html").write_text(reports.render(manifest, facts, reports.samples(data, rejected)), "utf-8")
-    (attempt / "croissant.json").write_text(
-        json.dumps(cards.croissant(manifest, facts["finished"]), indent=1, default=str), "utf-8"
-    )
+    files.write_bytes(attempt / "manifest.json", text)
+    files.write_bytes(attempt / "run.json", json.dumps(facts, indent=1, sort_keys=True).encode())
+    files.write_bytes(attempt / "README.md", cards.render_card(manifest, facts).encode())
+    report = reports.render(manifest, facts, reports.samples(data, rejected))
+    files.write_bytes(attempt / "report.html", report.encode())
+    croissant = cards.croissant(manifest, facts["finished"])
+    files.write_bytes(attempt / "croissant.json", json.dumps(croissant, indent=1, default=str).encode())
     number = max((int(path.name.partition("-")[0]) for path in known.values()), default=0) + 1
     snapshot = folder / f"{number:04d}-{digest}"
     os.rename(attempt, snapshot)

@@ -7,10 +7,14 @@ in place of ours.
 from __future__ import annotations
 
 import fcntl
+import io
 import os
+import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 PARENT = "SLUICE_PARENT"
 LOCK = "SLUICE_WORKER_LOCK"
@@ -22,6 +26,15 @@ def claim(what: str) -> None:
     """Note what this process works on, for the watchdog that names it should the process be killed."""
     if folder := os.environ.get(CLAIMS):
         Path(folder, str(os.getpid())).write_text(what)
+
+
+class _Log(io.FileIO):
+    """A log that may lose lines, as on a full disk: Beam prints what failed before it reports it."""
+
+    def write(self, data: Any) -> int:
+        with suppress(OSError):
+            super().write(data)
+        return len(data)
 
 
 def _die_with(parent: int) -> None:
@@ -36,6 +49,7 @@ def main() -> None:
     if os.getppid() != parent:
         return
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    sys.stdout = sys.stderr = io.TextIOWrapper(io.BufferedWriter(_Log(2, "w")), line_buffering=True)
     lock = open(os.environ[LOCK], "a")
     fcntl.flock(lock, fcntl.LOCK_SH)
     claim(IDLE)

@@ -42,7 +42,7 @@ def expect_noticed_and_mended(run: Run, workload: Workload, *words: str) -> None
     rig.expect_tidy(run.output)
 
 
-@pytest.mark.parametrize("garbage", [b"", b"garbage", b"{}", b"[1, 2]", b'{"part": "x", "stages": []}'])
+@pytest.mark.parametrize("garbage", [b"", b"garbage", b'{"part": "x", "stages": []}'])
 def test_a_receipt_of_garbage(run: Run, workload: Workload, garbage: bytes) -> None:
     run = run.with_(workers=1)
     work = some_work(run, workload)
@@ -77,11 +77,10 @@ def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-10])
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize(("name", "damage"), [("kept", _flip), ("rejected", _flip), ("kept", _remove), ("kept", _cut)])
+@pytest.mark.parametrize(
+    ("name", "damage", "workers"), [("kept", _flip, 2), ("rejected", _flip, 1), ("kept", _remove, 1), ("kept", _cut, 1)]
+)
 def test_a_damaged_part(run: Run, workload: Workload, name: str, damage: Callable[[Path], None], workers: int) -> None:
-    if workers == 2 and damage is not _flip:
-        pytest.skip("one process is enough to see this")
     run = run.with_(workers=workers)
     work = some_work(run, workload)
     part = min((work / "receipts").glob("[!.]*")).stem

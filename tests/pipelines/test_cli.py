@@ -306,7 +306,7 @@ def test_duckdb_and_polars_read_the_shards(quickstart: Quickstart) -> None:
     shards = f"{quickstart.snapshot}/data/*.parquet"
     expected = sorted(Counter((row["subset"], row["label"]) for row in quickstart.kept).items())
     sql = f"select subset, label, count(*) from '{shards}' where judge.engine = 'rules' group by all order by all"
-    assert [((subset, label), n) for subset, label, n in duckdb.sql(sql).fetchall()] == expected
+    assert [((subset, label), n) for subset, label, n in duckdb.connect().execute(sql).fetchall()] == expected
     found = pl.scan_parquet(shards).group_by("subset", "label").len().sort("subset", "label").collect()
     assert [((subset, label), n) for subset, label, n in found.rows()] == expected
 
@@ -328,9 +328,9 @@ def _tree(folder: Path) -> dict[str, tuple[int, int]]:
 def test_plan_touches_nothing(tmp_path: Path) -> None:
     write(tmp_path / "chats" / "a.jsonl", jsonl([scored(1, "thanks")]))
     path = rig.config(tmp_path, "chats", output="out")
-    home = {"HOME": str(tmp_path / "home"), "XDG_CONFIG_HOME": str(tmp_path / "home"), "SLUICE_USER_KEY": ""}
+    home = str(tmp_path / "home")
     before = _tree(tmp_path)
-    facts = sluice("plan", path, "--json", cwd=tmp_path, **home).json
+    facts = sluice("plan", path, "--json", cwd=tmp_path, HOME=home, XDG_CONFIG_HOME=home, SLUICE_USER_KEY="").json
     assert _tree(tmp_path) == before
     assert facts["sources"] == {
         "files": 1,
@@ -441,11 +441,18 @@ def test_a_folder_that_is_no_dataset_is_told(tmp_path: Path, command: str) -> No
     )
 
 
-def test_a_newer_snapshot_is_refused(quickstart: Quickstart, tmp_path: Path) -> None:
+_RAW = pytest.mark.xfail(strict=True, reason="reads the shards without a look at the schema's version")
+
+
+@pytest.mark.parametrize(
+    "command", ["verify", "trace", pytest.param("export", marks=_RAW), pytest.param("report", marks=_RAW)]
+)
+def test_a_newer_snapshot_is_refused(quickstart: Quickstart, tmp_path: Path, command: str) -> None:
     copy = shutil.copytree(quickstart.snapshot, tmp_path / "newer")
     manifest = json.loads((copy / "manifest.json").read_bytes())
     (copy / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 2}))
-    said = here("trace", copy, "x", expect=1)
+    more = ["x"] if command == "trace" else [] if command == "verify" else ["--output", str(tmp_path / "out")]
+    said = here(command, copy, *more, expect=1)
     assert said.complaint == f"{copy}: expected schema version 1 or older, found 2; upgrade Sluice"
 
 
@@ -459,11 +466,19 @@ def test_a_dataset_of_which_nothing_or_all_is_kept_is_sound(tmp_path: Path) -> N
         here("trace", published.output, record)
 
 
-def test_a_dataset_inside_the_folder_of_its_sources_is_not_read_as_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "out",
+        pytest.param("the output", marks=pytest.mark.xfail(strict=True, reason="a URI's blanks are compared escaped")),
+    ],
+)
+def test_a_dataset_inside_the_folder_of_its_sources_is_not_read_as_one(tmp_path: Path, name: str) -> None:
     write(tmp_path / "chats" / "a.jsonl", jsonl([scored(1, "thanks")]))
     path = rig.config(tmp_path, tmp_path / "chats")
-    first, second = (publish(path, tmp_path / "chats" / "out") for _ in range(2))
+    first, second = (publish(path, tmp_path / "chats" / name) for _ in range(2))
     assert first.snapshot == second.snapshot
+    assert [source["uri"] for source in second.manifest["sources"]] == ["a.jsonl"]
 
 
 def test_a_long_history_that_no_rule_rejects_is_published_whole(tmp_path: Path) -> None:

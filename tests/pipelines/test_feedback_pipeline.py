@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.config import ConfigError
 from schemas.feedback import INSTANCE_OUTCOMES, ROW_OUTCOMES
 from tests.builders import jsonl
 from tests.pipelines import rig
@@ -215,7 +216,7 @@ def test_6_the_judge_sees_the_feedback_alone(tmp_path: Path) -> None:
     found = outcomes(tmp_path / "swayed", *swayed)
     assert (plain["c1_turn0"], found["c1_turn1"]) == ("label 4", "label 4")
     assert plain["c2_turn0"] == found["c2_turn0"] == "neutral"
-    with pytest.raises(rig.configs.ConfigError, match=r"judge\.context"):
+    with pytest.raises(ConfigError, match=r"judge\.context"):
         rig.load(rig.config(tmp_path, "x.jsonl"), "judge.context=history")
 
 

@@ -47,6 +47,8 @@ def loses(frame):
 def label(frame):
     return frame
 
+commit = read = label
+
 number = 7
 """
 
@@ -146,7 +148,7 @@ def test_code_runs_only_where_the_command_line_allows_it(
     monkeypatch.setenv("PYTHONSAFEPATH", "1")  # the command sets it
     path = configured(tmp_path, tmp_path / "chats.jsonl", reader, stages=own)
     (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n{CODE}")
-    output = ["--output", tmp_path / "out"] if command == "run" else []
+    output = ["--output", str(tmp_path / "out")] if command == "run" else []
     use = own[0]["use"] if own else "own.py:tickets"
     said = here(command, path, *output, expect=2)
     assert said.complaint == f"{path}: would run the code in {use}; read it, then add --trust-code"
@@ -180,10 +182,14 @@ def test_a_failing_stage_is_never_skipped_as_a_source_whatever_its_name(tmp_path
         publish(path, tmp_path / "out")
 
 
-def test_a_stage_may_not_be_called_as_one_of_ours(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name",
+    ["label", "read", pytest.param("commit", marks=pytest.mark.xfail(strict=True, reason="Beam finds it out first"))],
+)
+def test_a_stage_may_not_be_called_as_one_of_ours(tmp_path: Path, name: str) -> None:
     source = write(tmp_path / "chats.jsonl", jsonl([scored(1, "thanks")]))
-    path = configured(tmp_path, source, stages=[{"use": "own.py:label", "after": "judge"}])
-    with pytest.raises(ConfigError, match="label"):
+    path = configured(tmp_path, source, stages=[{"use": f"own.py:{name}", "after": "judge"}])
+    with pytest.raises(ConfigError, match=f"a stage is called {name} already"):
         publish(path, tmp_path / "out")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -13,17 +14,26 @@ from typing import Final
 
 import pyarrow as pa
 
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 _ATTEMPT: Final = re.compile(r"\..+\.\d+-[0-9a-f]{8}")
 
 
 @contextmanager
 def committed(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to, and rename it to ``path`` if the block succeeds."""
+    """Give a temporary path to write to, and rename it to ``path`` if the block succeeds.
+
+    Raises:
+        OSError: there is no room; the message names the file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     attempt = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}")
     try:
         yield attempt
         os.replace(attempt, path)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise
     finally:
         attempt.unlink(missing_ok=True)
 

@@ -200,7 +200,7 @@ def test_a_lost_column_is_noticed(snapshot: Path) -> None:
     path.unlink()
     frame.write_parquet(path)
     digest = {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
-    edit(snapshot, lambda manifest: [s.update(digest) for s in manifest["shards"] if s["path"] == TEST])
+    edit(snapshot, lambda manifest: next(s for s in manifest["shards"] if s["path"] == TEST).update(digest))
     assert problems(snapshot) == [f"{TEST}: its columns differ from schema version 1"]
 
 
