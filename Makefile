@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= out/quickstart
 
-.PHONY: quickstart test lint format bench soak lock clean
+.PHONY: quickstart test faults lint format bench soak lock clean
 
 # Dependencies are installed from the hashed lock, then the project itself; bytecode is compiled once.
 $(VENV)/.installed: requirements.lock requirements-dev.lock pyproject.toml
@@ -18,7 +18,11 @@ quickstart: $(VENV)/.installed
 	$(BIN)/sluice verify $(OUT)
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not soak" -n 2
+	$(BIN)/python -m pytest -m "not soak and not faults" -n 2
+
+# Kills real processes and fills real disks: minutes, and root for the mounts.
+faults: $(VENV)/.installed
+	$(BIN)/python -m pytest -m "faults and not soak" --timeout 600
 
 soak: $(VENV)/.installed
 	$(BIN)/python -m pytest -m soak --timeout 3600

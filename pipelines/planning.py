@@ -63,7 +63,7 @@ def discover(config: RunConfig, source: ChatSource, output: Path | None = None) 
     for index, entry in enumerate(config.sources):
         found += [(index, file) for file in sources.find(entry.uri, entry.root, entry.storage_options)]
     if output is not None:
-        own = f"{output.resolve().as_uri()}/"
+        own = f"file://{output.resolve()}/"
         found = [item for item in found if not item[1].uri.startswith(own)]
     found.sort(key=lambda item: item[1].relative_uri)
     for (_, one), (_, other) in zip(found, found[1:], strict=False):

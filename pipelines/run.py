@@ -205,7 +205,7 @@ def with_own(stages: tuple[Stage, ...], config: RunConfig, own: Sequence[UserFun
         names = [stage.name for stage in result]
         if entry.after not in names:
             raise ConfigError(f"stages: {entry.use} follows {entry.after!r}; expected one of {names}")
-        if function.name in (*names, *READING):
+        if function.name in (*names, *READING, "commit"):
             raise ConfigError(
                 f"stages: {entry.use}: a stage is called {function.name} already; give yours another name"
             )

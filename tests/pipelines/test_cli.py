@@ -470,7 +470,7 @@ def test_a_dataset_of_which_nothing_or_all_is_kept_is_sound(tmp_path: Path) -> N
     "name",
     [
         "out",
-        pytest.param("the output", marks=pytest.mark.xfail(strict=True, reason="a URI's blanks are compared escaped")),
+        "the output",
     ],
 )
 def test_a_dataset_inside_the_folder_of_its_sources_is_not_read_as_one(tmp_path: Path, name: str) -> None:
