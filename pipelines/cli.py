@@ -230,9 +230,11 @@ def report(
 ) -> None:
     """Render a snapshot's report anew as one self-contained HTML file."""
     with _errors(debug):
+        from schemas.feedback import KEPT
         from transforms.io import files, reports, snapshots
 
         snapshot = snapshots.latest(directory)
+        snapshots.expect_readable(snapshot, KEPT)
         if output is None:
             print(snapshot / "report.html")
             return
@@ -253,10 +255,12 @@ def export(
 ) -> None:
     """Write a snapshot in WildFB's own columns, for its training code."""
     with _errors(debug):
+        from schemas.feedback import KEPT
         from transforms.feedback import wildfb
         from transforms.io import files, snapshots
 
         snapshot = snapshots.latest(directory)
+        snapshots.expect_readable(snapshot, KEPT)
         manifest = snapshots.manifest(snapshot)
         for subset in snapshots.SUBSETS:
             paths = [snapshot / s["path"] for s in manifest["shards"] if s["subset"] == subset and s["rows"]]

@@ -231,10 +231,8 @@ def batches(paths: Iterable[Path]) -> Iterator[pl.DataFrame]:
             yield pl.DataFrame(stored.read_row_group(index))
 
 
-def scan(snapshot: Path, kind: str, schema: pa.Schema) -> pl.LazyFrame:
-    """Rows of a snapshot in the current schema, also of one written by an older version.
-
-    Columns that the older version lacked are null; those it had and the current one has not are dropped.
+def expect_readable(snapshot: Path, schema: pa.Schema) -> None:
+    """Check that this version can read a snapshot.
 
     Raises:
         SnapshotError: the snapshot was written by a newer version.
@@ -243,6 +241,17 @@ def scan(snapshot: Path, kind: str, schema: pa.Schema) -> pl.LazyFrame:
     version = manifest(snapshot)["schema_version"]
     if version > current:
         raise SnapshotError(f"{snapshot}: expected schema version {current} or older, found {version}; upgrade Sluice")
+
+
+def scan(snapshot: Path, kind: str, schema: pa.Schema) -> pl.LazyFrame:
+    """Rows of a snapshot in the current schema, also of one written by an older version.
+
+    Columns that the older version lacked are null; those it had and the current one has not are dropped.
+
+    Raises:
+        SnapshotError: the snapshot was written by a newer version.
+    """
+    expect_readable(snapshot, schema)
     target = pl.DataFrame(schema.empty_table()).schema
     paths = shard_paths(snapshot, kind)
     if not paths:
