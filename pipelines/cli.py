@@ -70,6 +70,7 @@ def run(
         target = output or (Path(loaded.output) if loaded.output else None)
         if target is None:
             _fail("output: expected a directory; give --output DIR or set output in the config", 2)
+        target = target.resolve()
         _expect_writable(target)
         console = Console(stderr=True)
 
@@ -114,7 +115,7 @@ def plan(
 
         loaded, recipe, source, own, key = _load(config, set, limit, trust_code, create_key=False)
         found = planning.discover(loaded, source)
-        settings = planning.plan_settings(loaded, recipe, list(own), key)
+        settings = planning.plan_settings(loaded, recipe, own, key)
         readable = [file for file in found.files if not file.error]
         facts = {
             "plan": planning.plan_hash(settings),

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from transforms.io import plain_yaml
+
 MAX_CONFIG_BYTES = 1024 * 1024
 
 
@@ -129,15 +131,13 @@ def read(path: Path, overrides: list[str]) -> dict[str, Any]:
     ``{here}`` stands for the config's own directory; other relative paths are relative to the working directory.
 
     Raises:
-        ConfigError: it is not a plain YAML mapping; aliases are refused, as they let a small file grow large.
+        ConfigError: it is not a mapping in plain YAML (``transforms.io.plain_yaml``).
     """
     if path.stat().st_size > MAX_CONFIG_BYTES:
         raise ConfigError(f"{path}: expected at most {MAX_CONFIG_BYTES} bytes")
     try:
         text = path.read_text("utf-8")
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)):
-            raise ConfigError(f"{path}: expected YAML without aliases")
-        values = yaml.safe_load(text.replace("{here}", path.resolve().parent.as_posix()))
+        values = plain_yaml.load(text.replace("{here}", path.resolve().parent.as_posix()))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: expected YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
@@ -156,7 +156,7 @@ def _override(values: dict[str, Any], override: str) -> None:
     try:
         for name in parents:
             here = here[int(name)] if isinstance(here, list) else here.setdefault(name, {})
-        here[int(last) if isinstance(here, list) else last] = yaml.safe_load(text)
+        here[int(last) if isinstance(here, list) else last] = plain_yaml.load(text)
     except (TypeError, IndexError, ValueError, AttributeError, yaml.YAMLError) as error:
         raise ConfigError(f"--set {override}: {dotted} is no place in the config: {error}") from error
 

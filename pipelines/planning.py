@@ -11,11 +11,15 @@ from typing import Any
 
 from pipelines.config import ConfigError, RunConfig, SourceConfig
 from pipelines.recipe import Recipe
-from pipelines.usercode import UserFunction
+from pipelines.usercode import OwnStage, UserFunction
 from schemas.provenance import SourceFile, Split
+from transforms.chunks import Stage
 from transforms.io import chats, files, reading, sources, splits
 from transforms.io.chats import ChatFormat, ChatSource, Mapping
 from transforms.io.sources import Found, Probe, SourceError
+
+READING = ("read", "read keys")
+"""Where a failure is the source's, not a stage's."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,11 @@ def chat_source(config: RunConfig, base: Path) -> ChatSource:
     Raises:
         ConfigError: a format is not known.
     """
-    formats = tuple(_format(source, base) for source in config.sources)
+    formats = tuple(_format(source, f"sources.{at}.format", base) for at, source in enumerate(config.sources))
     return ChatSource(formats, tuple(source.storage_options for source in config.sources), config.max_line_bytes)
 
 
-def _format(source: SourceConfig, base: Path) -> ChatFormat | None:
+def _format(source: SourceConfig, where: str, base: Path) -> ChatFormat | None:
     if source.format == "auto":
         return None
     if source.mapping:
@@ -45,7 +49,7 @@ def _format(source: SourceConfig, base: Path) -> ChatFormat | None:
         return ChatFormat("own", frozenset(), chats.CANONICAL, UserFunction.load(source.format, base), rowwise=True)
     known = [form.name for form in chats.FORMATS]
     if source.format not in known:
-        raise ConfigError(f"format: expected auto, mapping, FILE.py:FUNCTION or one of {known}; found {source.format}")
+        raise ConfigError(f"{where}: expected auto, mapping, FILE.py:FUNCTION or one of {known}; found {source.format}")
     return chats.named(source.format)
 
 
@@ -140,18 +144,45 @@ def _limited(cut: list[Split], limit: int, source: ChatSource) -> list[Split]:
     return kept
 
 
-def plan_settings(config: RunConfig, recipe: Recipe, own_stages: list[UserFunction], user_key: str) -> dict[str, Any]:
-    """Everything that decides a part's bytes, given its split."""
+def plan_settings(config: RunConfig, recipe: Recipe, own: Sequence[UserFunction], user_key: str) -> dict[str, Any]:
+    """Everything that decides a part's bytes, given its split.
+
+    Raises:
+        ConfigError: a stage of the user's own has no place (``with_own``).
+    """
+    stages = with_own(recipe.stages(Path()), config, own)
     return {
         "pipeline": recipe.name,
         "schema_version": recipe.schema_version,
         "settings": config.deciding(),
-        "stages": [{"name": stage.name, "version": stage.version} for stage in recipe.stages(Path())],
-        "own_code": {use.name: use.sha256 for use in own_stages},
+        "stages": [
+            {"name": "read", "version": chats.VERSION},
+            *({"name": stage.name, "version": stage.version} for stage in stages),
+        ],
+        "own_code": {use.name: use.sha256 for use in own},
         "prompts": recipe.prompts,
         "models": recipe.models,
         "user_key": hashlib.sha256(b"sluice user key fingerprint\0" + user_key.encode()).hexdigest()[:16],
     }
+
+
+def with_own(stages: tuple[Stage, ...], config: RunConfig, own: Sequence[UserFunction]) -> tuple[Stage, ...]:
+    """Insert the user's own stages after those they name.
+
+    Raises:
+        ConfigError: a stage follows one that does not exist, or has the name of another.
+    """
+    result = list(stages)
+    for entry, function in zip(config.stages, own, strict=True):
+        names = [stage.name for stage in result]
+        if entry.after not in names:
+            raise ConfigError(f"stages: {entry.use} follows {entry.after!r}; expected one of {names}")
+        if function.name in (*names, *READING, "commit"):
+            raise ConfigError(
+                f"stages: {entry.use}: a stage is called {function.name} already; give yours another name"
+            )
+        result.insert(names.index(entry.after) + 1, Stage(function.name, 1, OwnStage(function)))
+    return tuple(result)
 
 
 def plan_hash(settings: dict[str, Any]) -> str:

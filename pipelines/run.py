@@ -19,23 +19,19 @@ from typing import Any
 import apache_beam as beam
 
 from pipelines import payload, planning
-from pipelines.config import ConfigError, RunConfig
+from pipelines.config import RunConfig
 from pipelines.local import LocalRunner, locked
 from pipelines.planning import Ledger, Sources
 from pipelines.progress import Progress
 from pipelines.recipe import Recipe
 from pipelines.usercode import UserFunction
 from schemas.provenance import MANIFEST_VERSION, Counts, Receipt, Split
-from transforms.chunks import Stage
 from transforms.io import cards, files, key_pass, keys, parts, reports, snapshots, splits
 from transforms.io.chats import ChatSource
 from transforms.io.parts import PartError
 
 SPACE_FACTOR = 0.7
 """Free bytes wanted per pending source byte: parts, shards and some room."""
-
-READING = ("read", "read keys")
-"""Where a failure is the source's, not a stage's."""
 
 WORKER_BYTES = 16 * 1024 * 1024
 """Source bytes that are worth starting a worker process for."""
@@ -82,8 +78,7 @@ def run(job: Job) -> Result:
         OutputBusyError: another run writes to this output.
     """
     started = datetime.now(UTC)
-    with_own(job.recipe.stages(Path()), job.config, job.own_stages)
-    settings = planning.plan_settings(job.config, job.recipe, list(job.own_stages), job.user_key)
+    settings = planning.plan_settings(job.config, job.recipe, job.own_stages, job.user_key)
     plan_hash = planning.plan_hash(settings)
     work = job.output / "work" / plan_hash[:16]
     with locked(job.output / "work"):
@@ -183,7 +178,7 @@ def _payload_pass(
         plan = work / "plan.parquet"
         splits.write_plan(plan, pending)
         order = splits.deal(pending, runner.workers)
-        stages = with_own(job.recipe.stages(lists), job.config, job.own_stages)
+        stages = planning.with_own(job.recipe.stages(lists), job.config, job.own_stages)
         transform = payload.PayloadPass(job.recipe, stages, plan, work, lists, plan_hash)
 
         def build(pipeline: beam.Pipeline) -> None:
@@ -194,39 +189,10 @@ def _payload_pass(
     return len(exact) - len(pending), len(pending)
 
 
-def with_own(stages: tuple[Stage, ...], config: RunConfig, own: Sequence[UserFunction]) -> tuple[Stage, ...]:
-    """Insert the user's own stages after those they name.
-
-    Raises:
-        ConfigError: a stage follows one that does not exist, or has the name of another.
-    """
-    result = list(stages)
-    for entry, function in zip(config.stages, own, strict=True):
-        names = [stage.name for stage in result]
-        if entry.after not in names:
-            raise ConfigError(f"stages: {entry.use} follows {entry.after!r}; expected one of {names}")
-        if function.name in (*names, *READING, "commit"):
-            raise ConfigError(
-                f"stages: {entry.use}: a stage is called {function.name} already; give yours another name"
-            )
-        result.insert(names.index(entry.after) + 1, Stage(function.name, 1, OwnStage(function)))
-    return tuple(result)
-
-
-@dataclass(frozen=True)
-class OwnStage:
-    """A user's function as a stage: it is given the frame alone."""
-
-    function: UserFunction
-
-    def __call__(self, frame: Any, split: Split) -> Any:
-        return self.function(frame)
-
-
 def _report_failures(job: Job, found: Sources, failed: list[dict[str, str]]) -> None:
     unreadable = [f"{file.error}" for file in found.files if file.error]
     problems = [*unreadable, *(f"{failure['error']} (stage: {failure['stage']})" for failure in failed)]
-    source_only = all(failure["stage"] in READING for failure in failed)
+    source_only = all(failure["stage"] in planning.READING for failure in failed)
     if problems and not (job.config.on_source_error == "skip" and source_only):
         more = f" (and {len(problems) - 1} more, see failures/ in the work area)" if len(problems) > 1 else ""
         advice = "mend it, or set on_source_error=skip to publish without it" if source_only else "mend the stage"
@@ -384,7 +350,7 @@ def _publish(
     attempt = folder / f".attempt-{os.getpid()}-{time.monotonic_ns()}"
     attempt.mkdir()
     manifest = {**manifest, "shards": snapshots.place(work, groups, attempt)}
-    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False).encode()
+    text = _sorted(manifest)
     digest = hashlib.sha256(text).hexdigest()[:12]
     known = {path.name.partition("-")[2]: path for path in sorted(folder.glob("[0-9]*-*"))}
     if digest in known:
@@ -395,7 +361,8 @@ def _publish(
     data = [attempt / shard["path"] for shard in manifest["shards"] if shard["kind"] == "data"]
     rejected = [attempt / shard["path"] for shard in manifest["shards"] if shard["kind"] == "rejected"]
     files.write_bytes(attempt / "manifest.json", text)
-    files.write_bytes(attempt / "run.json", json.dumps(facts, indent=1, sort_keys=True).encode())
+    files.write_bytes(attempt / "run.json", _sorted(facts))
+    manifest, facts = json.loads(text), json.loads(_sorted(facts))
     files.write_bytes(attempt / "README.md", cards.render_card(manifest, facts).encode())
     report = reports.render(manifest, facts, reports.samples(data, rejected))
     files.write_bytes(attempt / "report.html", report.encode())
@@ -406,3 +373,8 @@ def _publish(
     os.rename(attempt, snapshot)
     files.write_bytes(output / "LATEST", f"{snapshot.name}\n".encode())
     return snapshot, True
+
+
+def _sorted(value: dict[str, Any]) -> bytes:
+    """JSON as it is published; pages are rendered from what a reader of it gets."""
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode()

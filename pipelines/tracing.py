@@ -58,10 +58,7 @@ def _stages(kind: str, row: dict[str, Any], manifest: dict[str, Any]) -> list[di
         "filter": lambda: ", ".join(row.get("failed") or []) or "passed every rule",
         "label": lambda: f"level {row['level']} is label {row['label']}; subset {row['subset']}",
     }
-    names = ["read", *(stage["name"] for stage in manifest["plan"]["stages"])]
-    for own in manifest["plan"]["settings"]["stages"]:
-        if (name := own["use"].rpartition(":")[2]) not in names:
-            names.insert(names.index(own["after"]) + 1, name)
+    names = [stage["name"] for stage in manifest["plan"]["stages"]]
     if kind == "rejected":
         names = names[: names.index(row["stage"]) + 1]
     lines = []

@@ -13,7 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from pipelines.config import ConfigError
+from schemas.provenance import Split
+from transforms.chunks import StageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,22 @@ class UserFunction:
 
     def __call__(self, *arguments: Any) -> Any:
         return _function(self)(*arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnStage:
+    """A user's function as a stage: it is given the frame alone. An empty reason becomes ``stage_failed``."""
+
+    function: UserFunction
+
+    def __call__(self, frame: pl.DataFrame, split: Split) -> pl.DataFrame:
+        result = self.function(frame)
+        if not isinstance(result, pl.DataFrame):
+            raise StageError(f"{self.function.name}: expected a polars.DataFrame, found {type(result).__name__}")
+        if "reason" not in result.columns:
+            return result
+        reason = pl.col("reason").cast(pl.String)
+        return result.with_columns(reason=pl.when(reason == "").then(pl.lit("stage_failed")).otherwise(reason))
 
 
 @functools.lru_cache

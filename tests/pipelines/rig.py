@@ -239,7 +239,7 @@ def through(path: Path, *overrides: str) -> Carried:
     told = Carried()
     for split in splits:
         for chunk in given.recipe.read(split):
-            for stage in running.with_own(given.recipe.stages(lists), given.config, given.own):
+            for stage in planning.with_own(given.recipe.stages(lists), given.config, given.own):
                 chunk = apply(stage, chunk, given.recipe.reject)
             told.kept += shaped(pl.DataFrame(chunk.kept), given.recipe.kept).to_pylist()
             told.rejected += chunk.rejected.to_pylist()

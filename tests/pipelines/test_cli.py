@@ -168,7 +168,7 @@ def test_trace_shows_the_very_row_that_a_published_row_came_from(
         told = {line["stage"]: line["decision"] for line in story["stages"]}
         if outcome == "kept":
             assert story["outcome"] == f"kept in {row['subset']} with label {row['label']}"
-            assert list(told) == ["read", *(stage["name"] for stage in quickstart.manifest["plan"]["stages"])]
+            assert list(told) == [stage["name"] for stage in quickstart.manifest["plan"]["stages"]]
             assert told["judge"].startswith(f"rules judge-1: level {row['judge']['level']} (")
         else:
             assert story["outcome"].startswith(f"rejected by {row['stage']}: {outcome} (")
@@ -229,8 +229,7 @@ def test_report_says_where_it_is_or_writes_it_anew(quickstart: Quickstart, tmp_p
     assert here("report", quickstart.output).out.strip() == str(quickstart.snapshot / "report.html")
     here("report", quickstart.output, "--output", tmp_path / "again.html")
     pages = [path.read_text("utf-8") for path in (tmp_path / "again.html", quickstart.snapshot / "report.html")]
-    again, first = (Counter(re.findall(r">([^<>]+)<", page)) for page in pages)
-    assert again == first
+    assert pages[0] == pages[1]
 
 
 @pytest.mark.browser
@@ -403,6 +402,12 @@ def test_a_run_needs_an_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert said.complaint == "output: expected a directory; give --output DIR or set output in the config"
 
 
+def test_the_output_may_hold_a_colon(tmp_path: Path) -> None:
+    source = write(tmp_path / "chats.jsonl", jsonl([scored(1, "thanks")]))
+    sluice("run", rig.config(tmp_path, source), "--output", "out:1", "--json", cwd=tmp_path)
+    assert "sound" in here("verify", tmp_path / "out:1").out
+
+
 def test_a_source_that_is_not_there_is_told_and_nothing_is_published(tmp_path: Path) -> None:
     path = rig.config(tmp_path, tmp_path / "none" / "*.jsonl")
     said = sluice("run", path, "--output", tmp_path / "out", "--json", expect=1)
@@ -415,7 +420,7 @@ def test_a_format_that_does_not_exist_is_an_error_of_the_config(tmp_path: Path) 
     source = write(tmp_path / "chats.jsonl", jsonl([scored(1, "thanks")]))
     path = rig.config(tmp_path, source)
     said = here("plan", path, "--set", "sources.0.format=wildcat", expect=2)
-    assert "format: expected auto, mapping, FILE.py:FUNCTION or one of ['wildchat'" in said.complaint
+    assert "sources.0.format: expected auto, mapping, FILE.py:FUNCTION or one of ['wildchat'" in said.complaint
     assert said.complaint.endswith("found wildcat")
 
 

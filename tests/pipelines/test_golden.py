@@ -21,7 +21,7 @@ from tests.pipelines import rig
 from tests.pipelines.rig import ANSWER, ASK, chat, scored
 from transforms.chunks import apply
 from transforms.feedback import filters, judging, labels, languages, mining, refusals, turns
-from transforms.io import keys
+from transforms.io import chats, keys
 from transforms.models import rules
 
 GOLDEN = Path(__file__).with_name("golden.json")
@@ -80,7 +80,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (split,) = planning.discover(given.config, given.source).splits
     lists = rig.find_lists(given.recipe, [split], folder / "lists")
     (chunk,) = given.recipe.read(split)
-    found = {"read": _digest(chunk)}
+    found = {f"read {chats.VERSION}": _digest(chunk)}
     for stage in feedback.stages(given.config, rulesets, given.key, lists):
         chunk = apply(stage, chunk, given.recipe.reject)
         found[f"{stage.name} {stage.version}"] = _digest(chunk)

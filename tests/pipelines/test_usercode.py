@@ -44,6 +44,12 @@ def readable(frame):
 def loses(frame):
     return frame.head(1)
 
+def lists(frame):
+    return frame.to_dicts()
+
+def shrugs(frame):
+    return frame.with_columns(reason=pl.when(pl.col("feedback") == "awful").then(pl.lit("")))
+
 def label(frame):
     return frame
 
@@ -174,6 +180,19 @@ def test_a_stage_that_loses_rows_is_an_error_that_names_it(tmp_path: Path) -> No
         rig.through(path)
 
 
+def test_a_stage_that_gives_no_frame_is_an_error_that_names_it(tmp_path: Path) -> None:
+    source = write(tmp_path / "chats.jsonl", jsonl([scored(1, "thanks")]))
+    path = configured(tmp_path, source, stages=[{"use": "own.py:lists", "after": "judge"}])
+    with pytest.raises(StageError, match=r"lists: expected a polars\.DataFrame, found list"):
+        rig.through(path)
+
+
+def test_a_row_rejected_without_a_reason_has_the_outcome_stage_failed(tmp_path: Path) -> None:
+    source = write(tmp_path / "chats.jsonl", jsonl([scored(1, "thanks", "awful")]))
+    told = rig.through(configured(tmp_path, source, stages=[{"use": "own.py:shrugs", "after": "judge"}]))
+    assert sorted(told.outcomes.values()) == ["label 4", "stage_failed"]
+
+
 def test_a_failing_stage_is_never_skipped_as_a_source_whatever_its_name(tmp_path: Path) -> None:
     source = write(tmp_path / "chats.jsonl", jsonl([scored(1, "thanks")]))
     own = [{"use": "own.py:readable", "after": "judge"}]
@@ -198,6 +217,8 @@ def test_a_stage_must_follow_one_that_exists(tmp_path: Path) -> None:
     write(tmp_path / "own.py", CODE.encode())
     with pytest.raises(ConfigError, match=r"own\.py:shout follows 'nowhere'; expected one of .*'judge'"):
         carry(tmp_path, [scored(1, "thanks")], stages=own)
+    said = here("plan", tmp_path / "config.yaml", "--trust-code", expect=2)
+    assert "own.py:shout follows 'nowhere'" in said.complaint
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import pyarrow as pa
 from schemas.provenance import Split
 from transforms.io.records import key64, other_key64, record_ids
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 FLAGS: Final = ("toxic", "redacted", "moderation_flagged")
 
@@ -44,7 +44,8 @@ def extract(threads: pl.DataFrame, split: Split, max_history: int | None) -> pl.
 
     Rows with a ``reason`` are rejected: ``no_feedback`` (a whole source row, ``unit`` row), ``no_query`` and
     ``empty_message`` (instances). ``history`` holds the messages above the query; it is left null beyond
-    ``max_history`` turns (None: never), where no filter would keep it. ``turn_index`` counts user messages from 0 up to the
+    ``max_history`` turns (None: never), where no filter would keep it. ``instance_id`` is the conversation's id and
+    ``_turn`` with the turn's index, or ``_message`` with the response's place where there is no query. ``turn_index`` counts user messages from 0 up to the
     query, ``n_turns`` all of the thread. Flags are those of the messages up to the feedback where the source
     flags messages, else the conversation's.
     """
@@ -95,7 +96,9 @@ def extract(threads: pl.DataFrame, split: Split, max_history: int | None) -> pl.
         )
         .with_columns(
             record_id=record_ids(pl.lit(split.file.relative_uri), pl.col("source_row"), pl.col("ordinal")),
-            instance_id=pl.format("{}_turn{}", "conversation_id", pl.col("turn_index").fill_null(-1)),
+            instance_id=pl.when("has_query")
+            .then(pl.format("{}_turn{}", "conversation_id", "turn_index"))
+            .otherwise(pl.format("{}_message{}", "conversation_id", pl.col("position") - 1)),
         )
         .drop(
             "is_feedback",

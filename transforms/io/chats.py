@@ -40,6 +40,10 @@ _ROLES: Final = {
 }
 
 
+VERSION: Final = 1
+"""Raised whenever the same bytes give other conversations; part of the plan."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mapping:
     """Where a source keeps what a conversation needs. Names are columns, or fields of a turn.
@@ -126,10 +130,11 @@ def joined_parts(item: dict[str, Any]) -> list[dict[str, Any]]:
     messages = item.get("messages")
     if not isinstance(messages, list) or all(isinstance(m.get("content"), str | None) for m in messages):
         return [item]
-    return [{**item, "messages": [{**m, "content": _joined(m.get("content"))} for m in messages]}]
+    return [{**item, "messages": [{**m, "content": joined(m.get("content"))} for m in messages]}]
 
 
-def _joined(content: Any) -> Any:
+def joined(content: Any) -> Any:
+    """The text of a message whose content may be a list of parts."""
     if not isinstance(content, list):
         return content
     return "\n".join(p["text"] if p.get("type") in {"text", "input_text"} else f"[{p['type']}]" for p in content)

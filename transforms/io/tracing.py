@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 
 from schemas.provenance import Container
 from transforms.io import snapshots, sources
+from transforms.io.chats import joined
 from transforms.io.snapshots import SnapshotError
 
 _BLOCK = 1024 * 1024
@@ -99,7 +101,7 @@ def _line_at(raw: Any, offset: int) -> tuple[int, bytes]:
 
 
 def strings(value: Any) -> set[str]:
-    """Every text anywhere in a source row."""
+    """Every text anywhere in a source row, and those that its parts make together (``joined_parts``)."""
     found: set[str] = set()
     stack = [value]
     while stack:
@@ -110,4 +112,7 @@ def strings(value: Any) -> set[str]:
             stack += item.values()
         elif isinstance(item, list):
             stack += item
+            if item and all(isinstance(part, dict) and "type" in part for part in item):
+                with suppress(KeyError):
+                    stack.append(joined(item))
     return found

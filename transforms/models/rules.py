@@ -37,6 +37,8 @@ import polars as pl
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from transforms.io import plain_yaml
+
 Scope = Literal["head", "tail", "whole"]
 Language = Literal["en", "zh", "any"]
 Label = Annotated[int, Field(ge=-128, le=127)] | str
@@ -223,23 +225,6 @@ def _either(patterns: list[str]) -> str:
     return "|".join(f"(?:{pattern})" for pattern in patterns)
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """Safe YAML without aliases (a few lines of them can grow to gigabytes) and without repeated keys."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.composer.ComposerError(None, None, "aliases are not allowed")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key.value, str) and key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is repeated", key.start_mark)
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
-
-
 class _Entry(BaseModel):
     """A rule as the file has it."""
 
@@ -271,7 +256,7 @@ class _File(BaseModel):
 
 def _parse(data: bytes) -> RuleSet:
     try:
-        file = _File.model_validate(yaml.load(data, _PlainLoader))  # noqa: S506  # a SafeLoader
+        file = _File.model_validate(plain_yaml.load(data))
     except yaml.YAMLError as error:
         raise RulesError(f"not plain YAML: {error}") from error
     except ValidationError as error:
