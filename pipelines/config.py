@@ -87,6 +87,13 @@ class DatasetConfig(Model):
     license: str = Field("other", description="licence of the published data, as a Hugging Face identifier")
 
 
+class BudgetConfig(Model):
+    """What one run may spend on models; it ends when nothing is left, and a rerun goes on from there."""
+
+    max_requests: int | None = Field(None, ge=1)
+    max_cost: float | None = Field(None, gt=0, description="in the currency of the models' prices")
+
+
 class RunConfig(Model):
     """What every pipeline's config has."""
 
@@ -102,10 +109,15 @@ class RunConfig(Model):
     shard_bytes: int = Field(512 * 1024 * 1024, ge=1024, description="source bytes whose rows share a shard")
     limit: int | None = Field(None, gt=0, description="read only so many source rows, for a trial")
     stages: list[StageConfig] = Field(default_factory=list, description="stages of the user's own")
+    budget: BudgetConfig = BudgetConfig()
+    max_failed: float = Field(
+        0.5, ge=0, le=1, description="share of a stage's requests that may fail before nothing is published"
+    )
 
     def deciding(self) -> dict[str, Any]:
         """The settings that decide a part's bytes. Where data lies and where it goes do not."""
-        return self.model_dump(mode="json", exclude={"dataset", "sources", "output", "on_source_error", "shard_bytes"})
+        aside = {"dataset", "sources", "output", "on_source_error", "shard_bytes", "budget", "max_failed"}
+        return self.model_dump(mode="json", exclude=aside)
 
 
 def locate(name: str) -> Path:

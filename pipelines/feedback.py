@@ -6,39 +6,61 @@ the paper's meaning. docs/feedback.md has the table.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, field_validator
+import polars as pl
+from pydantic import Field, field_validator, model_validator
 
 from pipelines.config import Model, RunConfig
 from pipelines.recipe import Recipe
+from schemas.answers import canonical
 from schemas.feedback import KEPT, REJECTED, SCHEMA_VERSION
-from transforms.chunks import Stage
+from schemas.provenance import Split
+from transforms.chunks import AnyStage, ModelStage, Stage
 from transforms.feedback import filters, judging, labels, languages, mining, refusals, rejects, turns
+from transforms.feedback.cascade import Cascade
 from transforms.io import chats, keys
 from transforms.io.chats import ChatSource
-from transforms.models import encoders, rules
-from transforms.models.encoders import EncoderName
+from transforms.models import encoders, engines, prompts, rules
+from transforms.models.prompts import Prompt
 from transforms.models.rules import RuleSet
+from transforms.models.settings import AnySettings, OpenAISettings, RulesSettings, Sampling
+
+
+class CascadeConfig(Model):
+    """A classifier that settles messages that are surely neutral, before a model is asked (``sluice cascade``)."""
+
+    classifier: str = Field(description="the classifier's file")
+    confidence: float = Field(0.95, gt=0.5, le=1, description="probability from which its neutral counts")
 
 
 class JudgeConfig(Model):
-    """Who reads the user's next message, and what it sees of the chat."""
+    """Who reads the user's next message, and what it sees of the chat. Rules read the feedback message alone."""
 
-    engine: Literal["rules"] = Field("rules", description="rules: no model, deterministic")
+    model: AnySettings | None = Field(None, description="another model than the pipeline's")
     rules: str | None = Field(None, description="a rule file of one's own, in place of configs/feedback/judge.yaml")
-    context: Literal["feedback"] = Field(
-        "feedback", description="what the judge sees; rules read the feedback message alone"
+    prompt: str | None = Field(None, description="a prompt file of one's own, in place of feedback/prompts/judge.yaml")
+    context: judging.Context = Field(
+        "exchange", description="what a model sees: feedback alone, the last exchange (paper), or the history too"
     )
+    sampling: Sampling = Sampling()
+    attempts: int = Field(3, ge=1, le=10, description="how often an answer is asked for until it is valid")
+    cascade: CascadeConfig | None = None
 
 
 class MiningConfig(Model):
     """Implicit feedback: neutral messages before a positive one on the same topic."""
 
-    encoder: EncoderName = Field(encoders.DEFAULT, description="what measures similarity")
+    encoder: str = Field(
+        encoders.DEFAULT,
+        pattern=r"^(use-multilingual|minilm|lexical|endpoint|sentence-transformers:.+)$",
+        description="what measures similarity: use-multilingual, minilm, lexical, sentence-transformers:MODEL, endpoint",
+    )
+    endpoint: OpenAISettings | None = Field(None, description="where embeddings are asked for, for encoder: endpoint")
     threshold: float | None = Field(
         None, ge=0, le=1, description="similarity from which two messages share a topic; default: the encoder's own"
     )
@@ -54,10 +76,24 @@ class MiningConfig(Model):
         "turn", description="count turns of the conversation, or instances left in it (published code)"
     )
 
+    @model_validator(mode="after")
+    def _fits(self) -> MiningConfig:
+        if (self.encoder == "endpoint") != (self.endpoint is not None):
+            raise ValueError("encoder: endpoint and an endpoint go together")
+        if self.threshold is None and self.encoder not in encoders.THRESHOLDS:
+            raise ValueError("threshold: this encoder has none of its own: give one (docs/similarity.md)")
+        return self
+
 
 class RefusalConfig(Model):
     """Negative feedback on refusals: unjustified where the query was harmful."""
 
+    model: AnySettings | None = Field(None, description="another model than the pipeline's")
+    prompt: str | None = Field(
+        None, description="a prompt file of one's own, in place of feedback/prompts/refusal.yaml"
+    )
+    sampling: Sampling = Sampling()
+    attempts: int = Field(3, ge=1, le=10, description="how often an answer is asked for until it is valid")
     scope: Literal["negatives", "all"] = Field("negatives", description="negative feedback only (paper), or all")
     corrected_level: Literal[4, 5] = Field(5, description="level of unjustified negatives: 5 (text), 4 (figure)")
     validate_mined: bool = Field(True, description="false: mined instances are passed over (published code)")
@@ -103,14 +139,73 @@ class FeedbackConfig(RunConfig):
     duplicates: Literal["content", "conversation_id", "keep"] = Field(
         "content", description="what makes two exchanges one: all their messages, or id and turn; keep: nothing does"
     )
+    model: AnySettings = Field(RulesSettings(), description="what judges and validates: rules, or a model")
     judge: JudgeConfig = JudgeConfig()
     mining: MiningConfig = MiningConfig()
     refusals: RefusalConfig = RefusalConfig()
     filters: FilterConfig = FilterConfig()
     subset: SubsetConfig = SubsetConfig()
 
+    def deciding(self) -> dict[str, Any]:
+        """Models and prompts stand in the plan by what identifies them."""
+        settings = super().deciding()
+        del settings["model"]
+        for name, absent in _BY_IDENTITY.items():
+            settings[name] = {key: value for key, value in settings[name].items() if key not in absent}
+        return settings
 
-def stages(config: FeedbackConfig, rulesets: dict[str, RuleSet], user_key: str, lists: Path) -> tuple[Stage, ...]:
+
+_BY_IDENTITY: Final = {
+    "judge": ("model", "rules", "prompt", "cascade"),
+    "refusals": ("model", "prompt"),
+    "mining": ("encoder", "endpoint"),
+}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the stages are made of, loaded: rule files, prompts, the classifier, and who judges and validates."""
+
+    rulesets: dict[str, RuleSet]
+    prompts: dict[str, Prompt]
+    cascade: Cascade | None
+    judge: AnySettings
+    refusals: AnySettings
+
+    @classmethod
+    def load(cls, config: FeedbackConfig) -> Parts:
+        """Load what the config names, or what ships in its place.
+
+        Raises:
+            RulesError, PromptError, CascadeError, OSError: a file is missing or not valid.
+        """
+        shipped = files("configs").joinpath("feedback")
+        own = {"judge": config.judge.rules}
+        names = ("judge", "refusal", "harmful_query", "external_context")
+        rulesets = {n: rules.load(Path(path) if (path := own.get(n)) else shipped.joinpath(f"{n}.yaml")) for n in names}
+        chosen = {"judge": config.judge.prompt, "refusal": config.refusals.prompt}
+        loaded = {
+            n: prompts.load(Path(path) if path else shipped.joinpath("prompts", f"{n}.yaml"))
+            for n, path in chosen.items()
+        }
+        classifier = config.judge.cascade
+        cascade = Cascade.load(Path(classifier.classifier), classifier.confidence) if classifier else None
+        return cls(rulesets, loaded, cascade, config.judge.model or config.model, config.refusals.model or config.model)
+
+    def sources(self) -> dict[str, str]:
+        """SHA-256 of every rule file and prompt that decides."""
+        used = {f"configs/feedback/{name}.yaml": ruleset.sha256 for name, ruleset in self.rulesets.items()}
+        for name, settings in (("judge", self.judge), ("refusal", self.refusals)):
+            if not isinstance(settings, RulesSettings):
+                used[f"configs/feedback/prompts/{name}.yaml"] = self.prompts[name].sha256
+        if not isinstance(self.judge, RulesSettings):
+            del used["configs/feedback/judge.yaml"]
+        if not isinstance(self.refusals, RulesSettings):
+            del used["configs/feedback/harmful_query.yaml"]
+        return dict(sorted(used.items()))
+
+
+def stages(config: FeedbackConfig, parts: Parts, user_key: str, lists: Path) -> tuple[AnyStage, ...]:
     """The method, in order: S0 to S8 of the specification."""
     longest = config.filters.max_history if "too_many_turns" in config.filters.rules else None
     unique = (
@@ -122,25 +217,16 @@ def stages(config: FeedbackConfig, rulesets: dict[str, RuleSet], user_key: str, 
         Stage("extract turns", turns.VERSION, partial(turns.extract, max_history=longest), True),
         *unique,
         Stage("require language", languages.VERSION, partial(languages.require, supported=config.languages)),
-        Stage("judge", judging.VERSION, partial(judging.judge_by_rules, ruleset=rulesets["judge"])),
-        Stage("mine implicit feedback", mining.VERSION, partial(mining.mine, **_mining(config.mining))),
-        Stage(
-            "validate refusals",
-            refusals.VERSION,
-            partial(
-                refusals.validate_by_rules,
-                refusal=rulesets["refusal"],
-                harmful_query=rulesets["harmful_query"],
-                **config.refusals.model_dump(),
-            ),
-        ),
+        judge_stage(config.judge, parts),
+        _mine(config.mining),
+        _validate(config.refusals, parts),
         Stage("drop neutral", filters.VERSION, filters.drop_neutral),
         Stage(
             "filter",
             filters.VERSION,
             partial(
                 filters.select,
-                external_context=rulesets["external_context"],
+                external_context=parts.rulesets["external_context"],
                 names=config.filters.rules,
                 **config.filters.model_dump(exclude={"rules"}),
             ),
@@ -151,17 +237,69 @@ def stages(config: FeedbackConfig, rulesets: dict[str, RuleSet], user_key: str, 
     )
 
 
-def _mining(config: MiningConfig) -> dict[str, Any]:
-    threshold = encoders.THRESHOLDS[config.encoder] if config.threshold is None else config.threshold
-    return {**config.model_dump(), "threshold": threshold}
+def judge_stage(config: JudgeConfig, parts: Parts) -> AnyStage:
+    """The stage that judges, by rules or by a model."""
+    name, version, model = "judge", judging.VERSION, parts.judge
+    if isinstance(model, RulesSettings):
+        return Stage(name, version, partial(judging.judge_by_rules, ruleset=parts.rulesets["judge"]))
+    shown: dict[str, Any] = {"prompt": parts.prompts["judge"], "cascade": parts.cascade}
+    ask = partial(judging.ask, context=config.context, sampling=canonical(config.sampling.model_dump()), **shown)
+    settle = partial(judging.settle, engine=model.engine, model=model.model, **shown)
+    return ModelStage(name, version, model, config.attempts, ask, settle)
+
+
+def _mine(config: MiningConfig) -> AnyStage:
+    name, version = "mine implicit feedback", mining.VERSION
+    threshold = _threshold(config)
+    if config.endpoint is None:
+        settings = {**config.model_dump(exclude={"endpoint"}), "threshold": threshold}
+        return Stage(name, version, partial(mining.mine, **settings))
+    pairs = config.model_dump(include={"window", "compare", "window_by"})
+    ask = partial(mining.ask, template="embedding@1", **pairs)
+    settle = partial(mining.settle, encoder=config.endpoint.model, threshold=threshold, label=config.label, **pairs)
+    return ModelStage(name, version, config.endpoint, 1, ask, settle)
+
+
+def _threshold(config: MiningConfig) -> float:
+    return encoders.THRESHOLDS[config.encoder] if config.threshold is None else config.threshold  # type: ignore[index]
+
+
+def _validate(config: RefusalConfig, parts: Parts) -> AnyStage:
+    name, version, model = "validate refusals", refusals.VERSION, parts.refusals
+    refusal = parts.rulesets["refusal"]
+    scope: dict[str, Any] = config.model_dump(include={"scope", "validate_mined"})
+    corrected: dict[str, Any] = {**scope, "corrected_level": config.corrected_level}
+    if isinstance(model, RulesSettings):
+        harmful = parts.rulesets["harmful_query"]
+        run = partial(refusals.validate_by_rules, refusal=refusal, harmful_query=harmful, **corrected)
+        return Stage(name, version, run)
+    sampling = canonical(config.sampling.model_dump())
+    ask = partial(refusals.ask, prompt=parts.prompts["refusal"], refusal=refusal, sampling=sampling, **scope)
+    settle = partial(refusals.settle, refusal=refusal, **corrected)
+    return ModelStage(name, version, model, config.attempts, ask, settle)
+
+
+def _models(config: FeedbackConfig, parts: Parts) -> list[dict[str, Any]]:
+    """Who decides what, as the plan and the card tell it."""
+    judge = parts.rulesets["judge"]
+    named: list[dict[str, Any]] = []
+    for role, settings in (("judge", parts.judge), ("refusals", parts.refusals)):
+        if isinstance(settings, RulesSettings):
+            name = f"{judge.name}-{judge.version}" if role == "judge" else "rules"
+            named.append({"role": role, "engine": "rules", "name": name})
+        else:
+            named.append({"role": role, "name": settings.model, **engines.identity(settings)})
+    if parts.cascade is not None:
+        named.append({"role": "cascade", "name": parts.cascade.name, "sha256": parts.cascade.sha256})
+    mined = config.mining
+    encoder = {"identity": engines.identity(mined.endpoint)} if mined.endpoint else {}
+    name = mined.endpoint.model if mined.endpoint else encoders.identity(mined.encoder)
+    return [*named, {"role": "encoder", "name": name, "threshold": _threshold(mined), **encoder}]
 
 
 def recipe(config: FeedbackConfig, source: ChatSource, user_key: str) -> Recipe:
     """All that the runner needs to know of this pipeline."""
-    shipped = files("configs").joinpath("feedback")
-    rulesets = {n: rules.load(shipped.joinpath(f"{n}.yaml")) for n in ("refusal", "harmful_query", "external_context")}
-    rulesets["judge"] = rules.load(Path(config.judge.rules) if config.judge.rules else shipped.joinpath("judge.yaml"))
-    mined = _mining(config.mining)
+    parts = Parts.load(config)
     return Recipe(
         name="feedback",
         schema_version=SCHEMA_VERSION,
@@ -177,12 +315,23 @@ def recipe(config: FeedbackConfig, source: ChatSource, user_key: str) -> Recipe:
                 owner_is="conversation" if config.subset.by == "conversation" else "user",
             ),
         ),
-        stages=partial(stages, config, rulesets, user_key),
+        stages=partial(stages, config, parts, user_key),
         reject=rejects.rejected,
         tallies={"levels": ("judge.level",), "labels": ("subset", "label")},
-        prompts={f"configs/feedback/{name}.yaml": ruleset.sha256 for name, ruleset in sorted(rulesets.items())},
-        models=[
-            {"role": "judge", "engine": "rules", "name": f"{rulesets['judge'].name}-{rulesets['judge'].version}"},
-            {"role": "encoder", "name": encoders.identity(config.mining.encoder), "threshold": mined["threshold"]},
-        ],
+        prompts=parts.sources(),
+        models=_models(config, parts),
+        stand_ins=_stand_ins(config, parts),
     )
+
+
+def _stand_ins(config: FeedbackConfig, parts: Parts) -> dict[str, Stage]:
+    """Rules in place of models, and no key pass."""
+    by_rules = replace(parts, judge=RulesSettings(), refusals=RulesSettings())
+    lexical = MiningConfig(encoder="lexical", **config.mining.model_dump(include={"window", "compare", "window_by"}))
+    found = (judge_stage(config.judge, by_rules), _mine(lexical), _validate(config.refusals, by_rules))
+    unique = Stage("drop duplicates", keys.VERSION, _untouched)
+    return {stage.name: stage for stage in (*found, unique) if isinstance(stage, Stage)}
+
+
+def _untouched(frame: pl.DataFrame, split: Split) -> pl.DataFrame:
+    return frame

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,17 +15,24 @@ from typing import Final
 
 import apache_beam as beam
 import polars as pl
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
 
 import transforms.coders  # noqa: F401  # chunks travel in Arrow IPC
 from pipelines import worker
+from pipelines.desk import Desk
 from pipelines.recipe import Recipe
 from schemas.provenance import Chunk, Split
-from transforms.chunks import Stage, apply
+from transforms.chunks import AnyStage, ModelStage, Stage, apply, settle
 from transforms.io import files, keys, parts, snapshots, splits
 from transforms.io.keys import KeyTable
 from transforms.io.snapshots import Group
 from transforms.io.sources import SourceError
 from transforms.io.tables import shaped
+from transforms.models.asking import Reply
+
+_SIDE_BY_SIDE: Final = 2
+"""Chunks whose requests are all handed over, while their last replies are awaited."""
 
 _FATAL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -62,7 +71,7 @@ def read_keys(index: int, plan: Path, work: Path, read: Callable[[Split], Iterat
         yield from keys.cached(read, work / "keytables", split, following)
     except Exception as error:
         record_failure(work, split, "read keys", error)
-    worker.claim(worker.IDLE)
+    worker.release(f"keys of {split}")
 
 
 class ReadSplit(beam.DoFn):
@@ -97,6 +106,43 @@ class ApplyStage(beam.DoFn):
             record_failure(self.work, chunk.split, self.stage.name, error)
 
 
+class AskModel(beam.DoFn):
+    """One model stage. Chunks wait for their replies side by side, so that the engine never runs empty between them."""
+
+    def __init__(self, stage: ModelStage, recipe: Recipe, work: Path, desk: Desk) -> None:
+        self.stage, self.reject, self.work, self.desk = stage, recipe.reject, work, desk
+        self.rows = beam.metrics.Metrics.counter("sluice", f"{stage.name}: rows in")
+        self.requests = beam.metrics.Metrics.counter("sluice", f"{stage.name}: requests")
+
+    def start_bundle(self) -> None:
+        self.pending: deque[tuple[Chunk, Future[list[Reply]]]] = deque()
+
+    def process(self, chunk: Chunk) -> Iterator[Chunk]:
+        self.rows.inc(chunk.kept.num_rows)
+        try:
+            requests = self.stage.ask(pl.DataFrame(chunk.kept), chunk.split)
+            self.pending.append((chunk, self.desk.client(self.stage).ask(requests)))
+        except Exception as error:
+            record_failure(self.work, chunk.split, self.stage.name, error)
+        while self.pending and (len(self.pending) > _SIDE_BY_SIDE or self.pending[0][1].done()):
+            yield from self._settled()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        while self.pending:
+            for chunk in self._settled():
+                yield WindowedValue(chunk, GlobalWindow().max_timestamp(), [GlobalWindow()])
+
+    def _settled(self) -> Iterator[Chunk]:
+        chunk, future = self.pending.popleft()
+        try:
+            settled = settle(self.stage, chunk, future.result(), self.reject)
+        except Exception as error:
+            record_failure(self.work, chunk.split, self.stage.name, error)
+            return
+        self.requests.inc(settled.stages[-1].usage["requests"])
+        yield settled
+
+
 class CommitPart(beam.DoFn):
     """Chunk to part and receipt."""
 
@@ -113,7 +159,7 @@ class CommitPart(beam.DoFn):
             parts.commit(self.work, name, self.plan_hash, chunk, kept, tallies, seconds)
         except Exception as error:
             record_failure(self.work, chunk.split, "commit", error)
-        worker.claim(worker.IDLE)
+        worker.release(str(chunk.split))
 
 
 class WriteShard(beam.DoFn):
@@ -123,9 +169,10 @@ class WriteShard(beam.DoFn):
         self.recipe, self.work = recipe, work
 
     def process(self, group: Group) -> None:
-        worker.claim(f"the shard {group.key} of {len(group.parts)} splits")
+        what = f"the shard {group.key} of {len(group.parts)} splits"
+        worker.claim(what)
         snapshots.write_shard(self.work, group, self.recipe.kept, self.recipe.rejected)
-        worker.claim(worker.IDLE)
+        worker.release(what)
 
 
 _digests: dict[Path, dict[str, keys.SplitList]] = {}
@@ -141,18 +188,30 @@ def part_name(lists: Path, split: Split) -> str:
 class PayloadPass(beam.PTransform):
     """Split indices to committed parts."""
 
-    def __init__(self, recipe: Recipe, stages: tuple[Stage, ...], plan: Path, work: Path, lists: Path, plan_hash: str):
+    def __init__(
+        self,
+        recipe: Recipe,
+        stages: tuple[AnyStage, ...],
+        plan: Path,
+        work: Path,
+        lists: Path,
+        plan_hash: str,
+        desk: Desk,
+    ):
         super().__init__()
-        self.recipe, self.stages, self.plan = recipe, stages, plan
+        self.recipe, self.stages, self.plan, self.desk = recipe, stages, plan, desk
         self.work, self.lists, self.plan_hash = work, lists, plan_hash
 
     def expand(self, indices: beam.PCollection) -> beam.PCollection:
         read = beam.ParDo(ReadSplit(self.recipe, self.plan, self.work, self.lists))
         chunks = indices | "read" >> read.with_output_types(Chunk)
         for stage in self.stages:
-            chunks = chunks | stage.name >> beam.ParDo(ApplyStage(stage, self.recipe, self.work)).with_output_types(
-                Chunk
+            step = (
+                AskModel(stage, self.recipe, self.work, self.desk)
+                if isinstance(stage, ModelStage)
+                else ApplyStage(stage, self.recipe, self.work)
             )
+            chunks = chunks | stage.name >> beam.ParDo(step).with_output_types(Chunk)
         return chunks | "commit" >> beam.ParDo(CommitPart(self.recipe, self.work, self.lists, self.plan_hash))
 
 

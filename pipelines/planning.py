@@ -13,7 +13,7 @@ from pipelines.config import ConfigError, RunConfig, SourceConfig
 from pipelines.recipe import Recipe
 from pipelines.usercode import OwnStage, UserFunction
 from schemas.provenance import SourceFile, Split
-from transforms.chunks import Stage
+from transforms.chunks import AnyStage, Stage
 from transforms.io import chats, files, reading, sources, splits
 from transforms.io.chats import ChatFormat, ChatSource, Mapping
 from transforms.io.sources import Found, Probe, SourceError
@@ -85,7 +85,7 @@ def discover(config: RunConfig, source: ChatSource, output: Path | None = None) 
         for split in splits.cut(file, probe, config.split_bytes)
     ]
     if config.limit is not None:
-        cut = _limited(cut, config.limit, source)
+        cut = limited(cut, config.limit, source)
     return Sources(described, cut)
 
 
@@ -126,7 +126,7 @@ def file_key(file: SourceFile, form: ChatFormat) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
 
 
-def _limited(cut: list[Split], limit: int, source: ChatSource) -> list[Split]:
+def limited(cut: list[Split], limit: int, source: ChatSource) -> list[Split]:
     """The first splits, the last one shortened, that hold ``limit`` source rows."""
     kept, left = [], limit
     for split in cut:
@@ -166,7 +166,7 @@ def plan_settings(config: RunConfig, recipe: Recipe, own: Sequence[UserFunction]
     }
 
 
-def with_own(stages: tuple[Stage, ...], config: RunConfig, own: Sequence[UserFunction]) -> tuple[Stage, ...]:
+def with_own(stages: tuple[AnyStage, ...], config: RunConfig, own: Sequence[UserFunction]) -> tuple[AnyStage, ...]:
     """Insert the user's own stages after those they name.
 
     Raises:

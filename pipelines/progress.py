@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import polars as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
@@ -24,8 +25,11 @@ class Progress:
         self.console, self.quiet = console, quiet
 
     @contextmanager
-    def phase(self, name: str, total: int, folder: Path) -> Iterator[None]:
-        """Show a phase that leaves one file in ``folder`` for each of ``total`` pieces of work."""
+    def phase(self, name: str, total: int, folder: Path, journal: Path | None = None) -> Iterator[None]:
+        """Show a phase that leaves one file in ``folder`` for each of ``total`` pieces of work.
+
+        Answers are counted from the segments that ``journal`` gains.
+        """
         if self.quiet:
             yield
             return
@@ -36,15 +40,24 @@ class Progress:
             seen: set[str] = set()
             rows, began = 0, time.monotonic()
             first = _names(folder)
+            answers, tokens = 0, 0
+            segments = _names(journal) if journal else set()
 
             def poll() -> None:
-                nonlocal rows
+                nonlocal rows, answers, tokens
                 now = _names(folder)
                 for new in now - seen - first if name == "rows" else ():
                     rows += _rows(folder / new)
                 seen.update(now)
-                speed = f"{rows / (time.monotonic() - began):,.0f} rows/s" if rows else ""
-                bars.update(task, completed=min(len(now), total), speed=speed)
+                for new in _names(journal) - segments if journal else ():
+                    segments.add(new)
+                    added = _answers(journal / new) if journal else (0, 0)
+                    answers, tokens = answers + added[0], tokens + added[1]
+                seconds = time.monotonic() - began
+                speed = [f"{rows / seconds:,.0f} rows/s"] if rows else []
+                if answers:
+                    speed.append(f"{answers:,} requests ({answers / seconds:,.0f}/s), {tokens:,} tokens")
+                bars.update(task, completed=min(len(now), total), speed=", ".join(speed))
 
             def watch() -> None:
                 while not finished.wait(_POLL_SECONDS):
@@ -64,6 +77,15 @@ def _names(folder: Path) -> set[str]:
     if not folder.exists():
         return set()
     return {entry.name for entry in os.scandir(folder) if not entry.name.startswith(".")}
+
+
+def _answers(segment: Path) -> tuple[int, int]:
+    """Answers in a segment of the journal, and the tokens they took."""
+    try:
+        held = pl.read_parquet(segment, columns=["input_tokens", "output_tokens"])
+    except (OSError, pl.exceptions.PolarsError):
+        return 0, 0
+    return len(held), int(held["input_tokens"].sum()) + int(held["output_tokens"].sum())
 
 
 def _rows(receipt: Path) -> int:

@@ -17,18 +17,22 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+from transforms.models.journal import merge
 
 from pipelines import payload, planning
 from pipelines.config import RunConfig
+from pipelines.desk import Desk
 from pipelines.local import LocalRunner, locked
 from pipelines.planning import Ledger, Sources
 from pipelines.progress import Progress
 from pipelines.recipe import Recipe
 from pipelines.usercode import UserFunction
 from schemas.provenance import MANIFEST_VERSION, Counts, Receipt, Split
+from transforms.chunks import ModelStage
 from transforms.io import cards, files, key_pass, keys, parts, reports, snapshots, splits
 from transforms.io.chats import ChatSource
 from transforms.io.parts import PartError
+from transforms.models.budgets import cost
 
 SPACE_FACTOR = 0.7
 """Free bytes wanted per pending source byte: parts, shards and some room."""
@@ -56,6 +60,7 @@ class Job:
     workers: int | None
     on_lost: Callable[[str], None]
     progress: Progress
+    retry_failed: bool = False
 
 
 @dataclass
@@ -68,6 +73,7 @@ class Result:
     failures: list[dict[str, str]]
     changed: bool
     splits: dict[str, int] = field(default_factory=dict)
+    usage: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def run(job: Job) -> Result:
@@ -89,6 +95,8 @@ def run(job: Job) -> Result:
         workers = job.workers or _worth(found.splits)
         runner = LocalRunner(work, workers, job.on_lost)
         lists, pending = _key_pass(job, runner, found, work)
+        if job.retry_failed:
+            parts.forget(work, lambda receipt: any(count.usage.get("failed") for count in receipt.stages))
         reused, computed = _payload_pass(job, runner, pending, work, lists, plan_hash)
         failed = payload.failures(work)
         _report_failures(job, found, failed)
@@ -96,13 +104,14 @@ def run(job: Job) -> Result:
         Ledger(work / "sources.json").record(_digests(found, pending, receipts))
         groups = _compact(job, runner, work, pending, receipts)
         counts, tallies = snapshots.total(receipts.values())
+        _expect_answers(job, counts)
         if imbalance := counts.imbalance():
             raise RunError(f"counts do not reconcile: {imbalance}")
         manifest = _manifest(job, settings, plan_hash, found, receipts, counts, tallies, failed)
         split_counts = {"total": len(pending), "computed": computed, "reused": reused, "failed": len(failed)}
         facts = _facts(job, workers, started, found, split_counts, receipts, counts)
         snapshot, changed = _publish(job.output, work, groups, manifest, facts)
-        return Result(snapshot, counts, manifest["counts"]["labels"], failed, changed, split_counts)
+        return Result(snapshot, counts, manifest["counts"]["labels"], failed, changed, split_counts, facts["usage"])
 
 
 def _worth(found: Sequence[Split]) -> int:
@@ -179,12 +188,18 @@ def _payload_pass(
         splits.write_plan(plan, pending)
         order = splits.deal(pending, runner.workers)
         stages = planning.with_own(job.recipe.stages(lists), job.config, job.own_stages)
-        transform = payload.PayloadPass(job.recipe, stages, plan, work, lists, plan_hash)
+        journal = job.output / "work" / "journal"
+        desk = Desk(journal, work / "leases" / str(time.time_ns()), **job.config.budget.model_dump())
+        transform = payload.PayloadPass(
+            job.recipe, stages, plan, work, lists, plan_hash, replace(desk, retry_failed=job.retry_failed)
+        )
+        if any(isinstance(stage, ModelStage) for stage in stages):
+            merge(journal)
 
         def build(pipeline: beam.Pipeline) -> None:
             _indices(pipeline, order) | "payload pass" >> transform
 
-        with job.progress.phase("rows", len(exact), work / "receipts"):
+        with job.progress.phase("rows", len(exact), work / "receipts", journal):
             runner.run(build, len(order))
     return len(exact) - len(pending), len(pending)
 
@@ -320,9 +335,37 @@ def _facts(
         "splits": split_counts,
         "stage_seconds": stage_seconds,
         "rows_per_second": round(counts.rows_read / seconds, 1) if seconds else 0,
-        "requests": 0,
+        "requests": int(sum(used["requests"] for used in _usage(job, counts).values())),
+        "usage": _usage(job, counts),
         "source_files": {file.relative_uri: _unsigned(file.uri) for file in found.files},
     }
+
+
+def _usage(job: Job, counts: Counts) -> dict[str, dict[str, float]]:
+    """Requests, hits, failures, tokens and cost of each model stage, over all splits of the snapshot."""
+    prices = {stage.name: stage.model.price for stage in job.recipe.stages(Path()) if isinstance(stage, ModelStage)}
+    return {
+        count.stage: {
+            **count.usage,
+            "cost": round(
+                cost(prices[count.stage], count.usage.get("input_tokens", 0), count.usage.get("output_tokens", 0)), 6
+            ),
+        }
+        for count in counts.stages
+        if count.stage in prices and count.unit == "instance"
+    }
+
+
+def _expect_answers(job: Job, counts: Counts) -> None:
+    """A model that answered next to nothing gives no dataset."""
+    for stage in counts.stages:
+        asked = stage.usage.get("replies", 0)
+        if (failed := stage.usage.get("failed", 0)) > job.config.max_failed * asked:
+            raise RunError(
+                f"{stage.stage}: {failed:,} of {asked:,} requests have no valid answer, more than max_failed="
+                f"{job.config.max_failed:g} allows; nothing was published; see: sluice journal {job.output}; then run the "
+                "same command with --retry-failed"
+            )
 
 
 def _unsigned(uri: str) -> str:

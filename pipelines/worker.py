@@ -21,11 +21,24 @@ LOCK = "SLUICE_WORKER_LOCK"
 CLAIMS = "SLUICE_CLAIMS"
 IDLE = "no split"
 
+_claimed: dict[str, None] = {}
+
 
 def claim(what: str) -> None:
-    """Note what this process works on, for the watchdog that names it should the process be killed."""
+    """Note that this process works on something, for the watchdog that names it should the process be killed."""
+    _claimed[what] = None
+    _note()
+
+
+def release(what: str) -> None:
+    """Note that it is done with it."""
+    _claimed.pop(what, None)
+    _note()
+
+
+def _note() -> None:
     if folder := os.environ.get(CLAIMS):
-        Path(folder, str(os.getpid())).write_text(what)
+        Path(folder, str(os.getpid())).write_text(", ".join(_claimed) or IDLE)
 
 
 class _Log(io.FileIO):
@@ -52,7 +65,7 @@ def main() -> None:
     sys.stdout = sys.stderr = io.TextIOWrapper(io.BufferedWriter(_Log(2, "w")), line_buffering=True)
     lock = open(os.environ[LOCK], "a")
     fcntl.flock(lock, fcntl.LOCK_SH)
-    claim(IDLE)
+    _note()
     from apache_beam.runners.worker import sdk_worker_main
 
     sdk_worker_main.main([])

