@@ -1,8 +1,8 @@
 """Tokens a second of the engines in this process, against the same library called directly on the same prompts.
 
-    make engines; .venv-vllm/bin/python benchmarks/engine_tokens.py [--requests 96] [--tokens 64] [--rounds 5] [--model DIR]
+    make engines; .venv-vllm/bin/python -m benchmarks.engine_tokens [--requests 96] [--tokens 64] [--rounds 5] [--model DIR]
 
-Both share one loaded model and take turns; medians are printed as JSON. Answers are at temperature 0, to the token limit, as both
+Both share one loaded model and take turns; medians are printed as JSON; on a busy machine the share per CPU second is the one to read. Answers are at temperature 0, to the token limit, as both
 write the same then. vLLM itself gets all prompts at once, as ``LLM.generate`` does it; transformers gets them sorted by length
 in batches. The tiny checkpoint is made on the spot; ``--model`` names a real one.
 """
@@ -36,28 +36,33 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, default=32)
     parser.add_argument("--model")
     given = parser.parse_args()
-    model = given.model or str(tiny_checkpoint.random_checkpoint(Path(tempfile.mkdtemp()), ends=False, layers=4, hidden=128))
+    model = given.model or str(
+        tiny_checkpoint.random_checkpoint(Path(tempfile.mkdtemp()), ends=False, layers=4, hidden=128)
+    )
     texts = [f"Judge message {number}: " + "the quick brown fox " * (number % 12) for number in range(given.requests)]
     for measure in (vllm, transformers):
         print(json.dumps(measure(model, texts, given)))
 
 
 def compared(name: str, ours: Timed, direct: Timed, rounds: int) -> dict[str, Any]:
-    """Tokens a second of both, by turns."""
+    """Tokens a second, and a second of CPU, of both by turns."""
     ours(), direct()
-    speeds: dict[str, list[float]] = {"ours": [], "direct": []}
+    speeds: dict[str, list[float]] = {"ours": [], "direct": [], "ours_cpu": [], "direct_cpu": []}
     for turn in range(rounds):
         pair = [("ours", ours), ("direct", direct)]
         for who, write in pair if turn % 2 else pair[::-1]:
-            begun = time.perf_counter()
+            begun, used = time.perf_counter(), time.process_time()
             tokens = write()
             speeds[who].append(tokens / (time.perf_counter() - begun))
+            speeds[f"{who}_cpu"].append(tokens / (time.process_time() - used))
     medians = {who: round(statistics.median(values), 1) for who, values in speeds.items()}
     return {
         "engine": name,
-        "tokens_per_second": medians,
+        "tokens_per_second": {who: medians[who] for who in ("ours", "direct")},
         "share": round(medians["ours"] / medians["direct"], 3),
         "shares": [round(a / b, 3) for a, b in zip(speeds["ours"], speeds["direct"], strict=True)],
+        "tokens_per_cpu_second": {who: medians[f"{who}_cpu"] for who in ("ours", "direct")},
+        "share_per_cpu_second": round(medians["ours_cpu"] / medians["direct_cpu"], 3),
     }
 
 
@@ -74,7 +79,9 @@ def vllm(model: str, texts: list[str], given: argparse.Namespace) -> dict[str, A
     """Our engine and ``LLM.chat``, each with its own copy of the model in this process."""
     from transforms.models.vllm_engine import VLLMEngine
 
-    options: dict[str, Any] = {"gpu_memory_utilization": 0.4} if given.model else {"enforce_eager": True, "kv_cache_memory_bytes": 2**27}
+    options: dict[str, Any] = (
+        {"gpu_memory_utilization": 0.4} if given.model else {"enforce_eager": True, "kv_cache_memory_bytes": 2**27}
+    )
     options["enable_prefix_caching"] = False
     settings = VLLMSettings(engine="vllm", model=model, dtype="auto", in_flight=given.in_flight, options=options)
     engine = VLLMEngine(settings)

@@ -156,8 +156,8 @@ class FeedbackConfig(RunConfig):
 
 
 _BY_IDENTITY: Final = {
-    "judge": ("model", "rules", "prompt", "cascade"),
-    "refusals": ("model", "prompt"),
+    "judge": ("model", "rules", "prompt", "cascade", "context", "sampling", "attempts"),
+    "refusals": ("model", "prompt", "sampling", "attempts"),
     "mining": ("encoder", "endpoint"),
 }
 
@@ -283,12 +283,17 @@ def _models(config: FeedbackConfig, parts: Parts) -> list[dict[str, Any]]:
     """Who decides what, as the plan and the card tell it."""
     judge = parts.rulesets["judge"]
     named: list[dict[str, Any]] = []
-    for role, settings in (("judge", parts.judge), ("refusals", parts.refusals)):
+    asked: tuple[tuple[str, AnySettings, JudgeConfig | RefusalConfig], ...] = (
+        ("judge", parts.judge, config.judge),
+        ("refusals", parts.refusals, config.refusals),
+    )
+    for role, settings, how in asked:
         if isinstance(settings, RulesSettings):
             name = f"{judge.name}-{judge.version}" if role == "judge" else "rules"
             named.append({"role": role, "engine": "rules", "name": name})
         else:
-            named.append({"role": role, "name": settings.model, **engines.identity(settings)})
+            asking = how.model_dump(include={"context", "sampling", "attempts"})
+            named.append({"role": role, "name": settings.model, **engines.identity(settings), **asking})
     if parts.cascade is not None:
         named.append({"role": "cascade", "name": parts.cascade.name, "sha256": parts.cascade.sha256})
     mined = config.mining

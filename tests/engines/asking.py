@@ -17,7 +17,8 @@ SCHEMA = (
 def question(text: str, *, schema: str | None = None, system: str | None = None, **sampling: Any) -> Request:
     """A request of one user message."""
     messages = ((("system", system),) if system else ()) + (("user", text),)
-    return Request(messages, "test@1", canonical({"max_tokens": 24, **sampling}), schema)
+    given = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 24, "seed": 0} | sampling
+    return Request(messages, "test@1", canonical(given), schema)
 
 
 def fits_schema(text: str) -> bool:

@@ -35,7 +35,12 @@ def test_the_template_is_applied(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "template",
-    [tiny_checkpoint.NO_SYSTEM, tiny_checkpoint.TEMPLATE.replace("{% for", "{% set messages = messages|rejectattr('role', 'equalto', 'system') %}{% for", 1)],
+    [
+        tiny_checkpoint.NO_SYSTEM,
+        tiny_checkpoint.TEMPLATE.replace(
+            "{% for", "{% set messages = messages|rejectattr('role', 'equalto', 'system') %}{% for", 1
+        ),
+    ],
     ids=["refuses", "passes over"],
 )
 def test_a_system_text_without_a_role_for_it_goes_to_the_user(tmp_path: Path, template: str) -> None:
@@ -68,7 +73,12 @@ def test_without_template_roles_are_words(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("own", [True, False], ids=["tokens", "text"])
 def test_thinking_is_told_from_the_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, opened: bool, expected: tuple[str, str | None], own: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    written: str,
+    opened: bool,
+    expected: tuple[str, str | None],
+    own: bool,
 ) -> None:
     if not own:
         monkeypatch.setattr(tiny_checkpoint, "THINKING", ())

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
+from transforms.models import engines
 from transforms.models.checkpoints import CheckpointError, fingerprint
+from transforms.models.settings import ModelSettings
 
 pytestmark = pytest.mark.engines
 
@@ -57,7 +61,9 @@ def test_a_change_of_a_few_percent_within_the_weights_counts(checkpoint: Path) -
     assert fingerprint(str(checkpoint)) != before
 
 
-@pytest.mark.parametrize("name", ["README.md", "trainer_state.json", "optimizer.pt", "checkpoint-500/config.json", ".lock.json"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "trainer_state.json", "optimizer.pt", "checkpoint-500/config.json", ".lock.json"]
+)
 def test_what_lies_beside_the_model_does_not_count(checkpoint: Path, name: str) -> None:
     before = fingerprint(str(checkpoint))
     (checkpoint / name).parent.mkdir(exist_ok=True)
@@ -86,3 +92,12 @@ def test_no_folder_and_no_id_is_an_error(tmp_path: Path) -> None:
         fingerprint(str(tmp_path / "nothing"))
     with pytest.raises(CheckpointError, match="holds no checkpoint"):
         fingerprint(str(tmp_path))
+
+
+@pytest.mark.skipif(find_spec("torch") is not None, reason="the packages are there")
+@pytest.mark.parametrize("name", ["vllm", "transformers"])
+def test_an_engine_without_its_package_names_the_extra(name: str, checkpoint: Path) -> None:
+    settings = TypeAdapter(ModelSettings).validate_python({"engine": name, "model": str(checkpoint)})
+    for use in (engines.identity, engines.running):
+        with pytest.raises(engines.EngineUnavailableError, match=rf"pip install 'sluice-curation\[{name}\]'"):
+            use(settings)

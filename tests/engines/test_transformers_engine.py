@@ -184,7 +184,9 @@ def test_closing_ends_requests_under_way(checkpoint: Path) -> None:
     assert engine.submit(question("Too late")).result(1).failure == "engine_error"
 
 
-@pytest.mark.parametrize("template", [tiny_checkpoint.TEMPLATE, tiny_checkpoint.THINKS], ids=["said", "opened by template"])
+@pytest.mark.parametrize(
+    "template", [tiny_checkpoint.TEMPLATE, tiny_checkpoint.THINKS], ids=["said", "opened by template"]
+)
 def test_thinking_is_kept_apart(tmp_path: Path, template: str) -> None:
     said = ["The", "own", "</think>", '{"', "}"]
     if template == tiny_checkpoint.TEMPLATE:

@@ -34,7 +34,10 @@ def tokenizer(template: str | None = TEMPLATE) -> Any:
     trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trained.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=400, show_progress=False, special_tokens=list(SPECIAL), initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+        vocab_size=400,
+        show_progress=False,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
     trained.train_from_iterator([WORDS] * 4, trainer)
     made = PreTrainedTokenizerFast(tokenizer_object=trained, eos_token="<|im_end|>", pad_token="<|endoftext|>")
@@ -69,7 +72,13 @@ def _model(vocabulary: int, context: int, hidden: int, layers: int) -> Any:
 
 
 def random_checkpoint(
-    folder: Path, *, template: str | None = TEMPLATE, context: int = 512, hidden: int = 64, layers: int = 2, ends: bool = True
+    folder: Path,
+    *,
+    template: str | None = TEMPLATE,
+    context: int = 512,
+    hidden: int = 64,
+    layers: int = 2,
+    ends: bool = True,
 ) -> Path:
     """Random weights that babble with conviction; unless it ``ends``, it goes on to the token limit."""
     import torch
@@ -84,7 +93,9 @@ def random_checkpoint(
     return _save(folder, words, model)
 
 
-def scripted_checkpoint(folder: Path, says: Sequence[str], *, template: str | None = TEMPLATE, context: int = 512) -> Path:
+def scripted_checkpoint(
+    folder: Path, says: Sequence[str], *, template: str | None = TEMPLATE, context: int = 512
+) -> Path:
     """Says one thing, whatever it is asked: each piece of ``says`` is one token, none twice, none the prompt's last.
 
     Layers that add nothing leave a chain: the head answers each token with the next of the script.

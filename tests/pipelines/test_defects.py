@@ -21,7 +21,7 @@ from tests.pipelines.rig import ANSWER, ASK, Dataset, carry, chat, here, publish
 
 Row = dict[str, Any]
 
-SHIPPED: Row = {"judge": {"engine": "rules"}}
+SHIPPED: Row = {"judge": {}}
 REFUSED = "Sorry, I can't help you with that request, because it would not be right to do so."
 
 
@@ -216,7 +216,7 @@ def test_j_every_row_says_where_it_comes_from_and_what_decided(quickstart: Quick
         assert re.fullmatch("[0-9a-f]{32}", row["user_id"])
         assert None not in (row["flags"]["toxic"], row["flags"]["redacted"], row["flags"]["moderation_flagged"])
         if row["mining"]["applied"]:
-            assert row["mining"]["similarity"] >= quickstart.manifest["plan"]["models"][1]["threshold"]
+            assert row["mining"]["similarity"] >= quickstart.manifest["plan"]["models"][-1]["threshold"]
             assert row["turn_index"] < row["mining"]["source_turn"] <= row["turn_index"] + 2
         if row["refusal"]["candidate"]:
             assert row["refusal"]["verdict"] and row["refusal"]["rule"]
@@ -272,7 +272,7 @@ def test_l_the_page_names_every_outcome_and_every_stage(quickstart: Quickstart) 
     stages = [row[0] for row in rows]
     assert stages == [stage["name"] for stage in quickstart.manifest["plan"]["stages"]]
     named = {reason for row in rows for reason in re.findall("`([a-z0-9_]+)`", row[3])}
-    never = {"judge_failed", "stage_failed"}
+    never = {"stage_failed"}
     assert named == {*ROW_OUTCOMES, *INSTANCE_OUTCOMES} - never
     for row in quickstart.rejected:
         where = next(cells for cells in rows if cells[0] == row["stage"])

@@ -77,11 +77,12 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         patch.setenv("SLUICE_USER_KEY", rig.KEY)
         given = rig.load(path)
     rulesets = {name: rules.load(write(folder / f"{name}.yaml", text.encode())) for name, text in RULES.items()}
+    made_of = replace(feedback.Parts.load(given.config), rulesets=rulesets)
     (split,) = planning.discover(given.config, given.source).splits
     lists = rig.find_lists(given.recipe, [split], folder / "lists")
     (chunk,) = given.recipe.read(split)
     found = {f"read {chats.VERSION}": _digest(chunk)}
-    for stage in feedback.stages(given.config, rulesets, given.key, lists):
+    for stage in feedback.stages(given.config, made_of, given.key, lists):
         chunk = apply(stage, chunk, given.recipe.reject)
         found[f"{stage.name} {stage.version}"] = _digest(chunk)
     return found
@@ -89,7 +90,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def _digest(chunk: Chunk) -> str:
     tables = [[{**row, "detail": None} for row in table.to_pylist()] for table in (chunk.kept, chunk.rejected)]
-    counts = [replace(count, seconds=0.0) for count in chunk.stages]
+    counts = [(count.stage, count.unit, count.rows_in, count.rows_out, count.rejected) for count in chunk.stages]
     return hashlib.sha256(repr((tables, counts)).encode()).hexdigest()[:16]
 
 
@@ -105,7 +106,7 @@ def test_no_stage_gives_other_rows_under_the_same_version(outputs: dict[str, str
 def test_the_chats_of_the_golden_test_meet_every_outcome_and_every_label(tmp_path: Path) -> None:
     found = rig.carry(tmp_path, CHATS, **SETTINGS)
     met = {row["reason"] for row in found.rejected}
-    never = {"judge_failed", "stage_failed"}
+    never = {"judge_failed", "mining_failed", "refusal_failed", "stage_failed"}
     assert met >= set(INSTANCE_OUTCOMES) - never
     assert {row["label"] for row in found.kept} == {1, 2, 3, 4}
     assert {row["refusal"]["verdict"] for row in found.kept} == {None, "correct_refusal", "false_refusal"}
@@ -162,6 +163,10 @@ FREE = (
     "sources.0.storage_options={anon: true}",
     "on_source_error=skip",
     "shard_bytes=100000",
+    "budget.max_requests=5",
+    "budget.max_cost=5",
+    "max_failed=1",
+    "judge.context=history",
 )
 """Settings that say where data lies, where it goes and what it is called."""
 
@@ -171,6 +176,40 @@ def test_every_deciding_setting_makes_another_plan(path: Path) -> None:
     assert len(set(hashes)) == len(hashes)
 
 
+MODEL = "model={engine: openai, model: one}"
+OF_MODELS = (
+    "judge.context=feedback",
+    "judge.sampling.temperature=0.5",
+    "judge.sampling.top_p=0.5",
+    "judge.sampling.max_tokens=5",
+    "judge.sampling.seed=5",
+    "judge.attempts=1",
+    "refusals.sampling.temperature=0.5",
+    "refusals.sampling.top_p=0.5",
+    "refusals.sampling.max_tokens=5",
+    "refusals.sampling.seed=5",
+    "refusals.attempts=1",
+    "model.model=two",
+    "model.revision=r2",
+    "judge.model={engine: openai, model: two}",
+    "refusals.model={engine: openai, model: two}",
+)
+"""Settings that decide where a model does."""
+
+
+def test_everything_that_decides_a_models_answers_makes_another_plan(path: Path) -> None:
+    hashes = [plan(path), plan(path, MODEL), *(plan(path, MODEL, override) for override in OF_MODELS)]
+    assert len(set(hashes)) == len(hashes)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["base_url=http://127.0.0.1:1/v1", "in_flight=1", "timeout=1", "api_key_env=X", "price.input=1", "max_tries=1"],
+)
+def test_where_and_how_fast_a_model_answers_is_not_in_the_plan(path: Path, override: str) -> None:
+    assert plan(path, MODEL, f"model.{override}") == plan(path, MODEL)
+
+
 @pytest.mark.parametrize("override", FREE)
 def test_where_things_lie_and_what_they_are_called_is_not_in_the_plan(path: Path, override: str) -> None:
     assert plan(path, override) == plan(path)
@@ -178,7 +217,16 @@ def test_where_things_lie_and_what_they_are_called_is_not_in_the_plan(path: Path
 
 def test_every_setting_is_known_to_decide_or_not_to() -> None:
     known = {override.partition("=")[0] for override in (*DECIDING, *FREE)}
-    known |= {"pipeline", "judge.engine", "judge.context", "judge.rules", "stages"}  # one choice, or tested elsewhere
+    known |= {override.partition("=")[0] for override in OF_MODELS if not override.startswith("model.")}
+    known |= {
+        "pipeline",
+        "judge.rules",
+        "judge.prompt",
+        "judge.cascade",
+        "refusals.prompt",
+        "stages",
+    }  # tested elsewhere
+    known |= {"model.engine", "judge.model", "refusals.model", "mining.endpoint"}
     known |= {"sources.0.root", "sources.0.format", "sources.0.mapping"}  # in the key of each file
     value = FeedbackConfig.model_validate({"pipeline": "feedback", "dataset": {"name": "x"}, "sources": [{"uri": "x"}]})
 

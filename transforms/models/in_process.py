@@ -35,7 +35,7 @@ class Written:
     """The tokens a model wrote for the request of that number, or the ``error`` that kept it from writing.
 
     ``finish_reason`` is ``stop`` (the last token is the one that ended it) or ``length``; ``held`` says that all of it, from the first token on, was held to the
-    request's schema: there is no thinking in it.
+    request's schema: there is no thinking in it. ``at`` is when, by the clock that counts seconds of latency.
     """
 
     number: int
@@ -43,6 +43,7 @@ class Written:
     finish_reason: str = ""
     held: bool = False
     error: str | None = None
+    at: float = field(default_factory=time.perf_counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,9 @@ class Model(Protocol):
 
     vocabulary: int
     """Token ids it knows: those below this."""
+
+    linger: float
+    """Seconds it waits for one more request before a step, as long as it has fewer than it takes at once."""
 
     def add(self, job: Job) -> None:
         """Take a request in. Raises ValueError where the request is at fault."""
@@ -189,23 +193,29 @@ class InProcessEngine:
                 for written in self._model.step():
                     failed = 0
                     self._written.put((self._inside.pop(written.number), written))
-            except Exception as error:
+            except BaseException as error:  # nobody above this thread would notice
                 failed += 1
                 reason = f"the model failed: {one_line(error)}"
                 self._fail_inside(reason)
                 lost = self._reload(reason, failed)
         self._fail_inside(CLOSED)
         while not self._waiting.empty():
-            if (asked := self._waiting.get()) is not None:
-                self._written.put((asked, Answer(failure="engine_error", detail=CLOSED)))
-        if lost is None:
-            self._model.close()
-        self._written.put(None)
+            if (late := self._waiting.get()) is not None:
+                self._written.put((late, Answer(failure="engine_error", detail=CLOSED)))
+        try:
+            if lost is None:
+                self._model.close()
+        finally:
+            self._written.put(None)
 
     def _arrivals(self) -> Iterator[_Asked]:
-        """What waits now; with nothing inside, the next that comes."""
+        """What waits now; with nothing inside, the next that comes; with little inside, what comes soon."""
         try:
-            while (asked := self._waiting.get(block=not self._inside)) is not None:
+            while True:
+                soon = self._model.linger if 0 < len(self._inside) < self.in_flight else 0.0
+                asked = self._waiting.get(timeout=soon) if soon else self._waiting.get(block=not self._inside)
+                if asked is None:
+                    return
                 yield asked
         except Empty:
             return
@@ -247,7 +257,7 @@ class InProcessEngine:
         usage: dict[str, Any] = {
             "input_tokens": len(job.prompt.ids),
             "output_tokens": len(written.ids),
-            "latency": time.perf_counter() - asked.since,
+            "latency": written.at - asked.since,
         }
         if written.error is not None:
             return Answer(failure="engine_error", detail=written.error, **usage)

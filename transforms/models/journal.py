@@ -88,10 +88,10 @@ class Journal:
         """
         wanted = list(dict.fromkeys(keys))
         held = journal_index.packed(wanted)
-        with self._lock:
-            self._refresh()
-            found = self._look_up(held)
         try:
+            with self._lock:
+                self._refresh()
+                found = self._look_up(held)
             return self._read(wanted, found, failures)
         except FileNotFoundError:  # merged meanwhile
             with self._lock:
@@ -222,9 +222,9 @@ class Journal:
     def _refresh(self) -> None:
         """Index what was closed since. The lock is held."""
         first = self._next
-        while (path := self.folder / numbered(self._next).name).exists():
-            keys, failed = journal_segments.entries(path)
-            self._index.add(keys, journal_index.ranks(self._next, failed))
+        while (self.folder / numbered(self._next).name).exists():
+            for keys, ranks, _ in journal_segments.entries(self.folder, numbered(self._next)):
+                self._index.add(keys, ranks)
             self._next += 1
         if self._next > first:
             journal_segments.synchronise(self.folder)  # whoever wrote them may not have come to it

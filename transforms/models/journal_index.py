@@ -6,6 +6,7 @@ rank counts: the first success or, where there is none, the last failure.
 
 from __future__ import annotations
 
+from binascii import unhexlify
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -33,12 +34,12 @@ def packed(keys: Sequence[str]) -> Keys:
     wrong = next((key for key in keys if len(key) != 32), None)
     if wrong is not None:
         raise ValueError(f"expected a key of 32 hexadecimal digits, got {wrong!r}")
-    return np.frombuffer(bytes.fromhex("".join(keys)), "S16")
+    return np.frombuffer(unhexlify("".join(keys)), "S16")
 
 
-def ranks(segment: int, failed: npt.NDArray[np.bool_]) -> Ranks:
-    """The ranks of a segment's rows, in their order."""
-    places = (np.uint64(segment) << _ROW_BITS) + np.arange(len(failed), dtype=np.uint64)
+def ranks(segment: int, failed: npt.NDArray[np.bool_], row: int = 0) -> Ranks:
+    """The ranks of a segment's rows in their order, from a certain one on."""
+    places = (np.uint64(segment) << _ROW_BITS) + np.arange(row, row + len(failed), dtype=np.uint64)
     return np.where(failed, ~places - np.uint64(1), places)
 
 
@@ -61,6 +62,8 @@ class Index:
 
     def add(self, keys: Keys, added: Ranks) -> None:
         """Take entries in."""
+        if not len(keys):
+            return
         run = _sorted(keys, added)
         while self._runs and len(self._runs[-1][0]) <= 2 * len(run[0]):
             longer = self._runs.pop()

@@ -11,8 +11,9 @@ import os
 import re
 import threading
 import uuid
+from binascii import unhexlify
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -33,6 +34,7 @@ GROUP_BYTES: Final = 32 << 20
 """Bytes of text after which a row group ends sooner."""
 
 _INDEXED_AT_ONCE: Final = 1 << 20
+_GROUPS_AT_ONCE: Final = 64
 _REMEMBERED_BYTES: Final = 32 << 20
 _OPEN_FILES: Final = 64
 _NAME: Final = re.compile(r"(\d{8})(?:-(\d{8}))?\.parquet")
@@ -163,7 +165,7 @@ def opened(path: Path) -> pq.ParquetFile:
         FileNotFoundError: it is gone.
     """
     with _named(path):
-        file = pq.ParquetFile(path, page_checksum_verification=True)
+        file = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
         if not file.schema_arrow.equals(JOURNAL, check_metadata=True):
             raise pa.ArrowInvalid("its columns are others")
         return file
@@ -179,23 +181,22 @@ def read(path: Path, file: pq.ParquetFile, groups: list[int], columns: list[str]
         return file.read_row_groups(groups, columns=columns, use_threads=False)
 
 
-def read_on(path: Path, columns: list[str]) -> Iterator[pa.Table]:
-    """Read columns of a whole segment, some row groups at a time.
+def entries(folder: Path, segment: Segment, columns: Sequence[str] = ()) -> Iterator[tuple[Keys, Ranks, pa.Table]]:
+    """A segment's keys, ranks and more columns, some row groups at a time.
 
     Raises:
         JournalError, FileNotFoundError: as ``opened`` and ``read``.
     """
+    path, rows = folder / segment.name, 0
     with opened(path) as file:
         groups = list(range(file.num_row_groups))
         for at in range(0, len(groups), _GROUPS_AT_ONCE):
-            yield read(path, file, groups[at : at + _GROUPS_AT_ONCE], columns)
-
-
-def entries(path: Path) -> Iterator[tuple[Keys, npt.NDArray[np.bool_], pa.Table]]:
-    """A segment's keys, and which of its rows are failures, some row groups at a time."""
-    for table in read_on(path, ["key", "failure"]):
-        with _named(path):
-            yield journal_index.packed(table["key"].to_pylist()), table["failure"].is_valid().to_numpy()
+            table = read(path, file, groups[at : at + _GROUPS_AT_ONCE], ["key", "failure", *columns])
+            with _named(path):
+                digits = table["key"].cast(pa.binary()).cast(pa.binary(32)).combine_chunks()
+                keys = np.frombuffer(unhexlify(digits.buffers()[1]), "S16")
+            yield keys, journal_index.ranks(segment.first, table["failure"].is_valid().to_numpy(), rows), table
+            rows += len(table)
 
 
 def indexed(folder: Path) -> tuple[Index, list[Segment]]:
@@ -206,15 +207,17 @@ def indexed(folder: Path) -> tuple[Index, list[Segment]]:
     """
     live, _ = listed(folder)
     index = Index()
-    keys: list[Keys] = []
-    ranks: list[Ranks] = []
-    for segment in live:
-        held, failed = entries(folder / segment.name)
-        keys.append(held)
-        ranks.append(journal_index.ranks(segment.first, failed))
-        if segment is live[-1] or sum(map(len, keys)) >= _INDEXED_AT_ONCE:
-            index.add(np.concatenate(keys), np.concatenate(ranks))
-            keys, ranks = [], []
+    keys, ranks = [np.empty(0, "S16")], [np.empty(0, np.uint64)]
+    try:
+        for segment in live:
+            for some, of, _ in entries(folder, segment):
+                keys.append(some)
+                ranks.append(of)
+            if segment is live[-1] or sum(map(len, keys)) >= _INDEXED_AT_ONCE:
+                index.add(np.concatenate(keys), np.concatenate(ranks))
+                del keys[1:], ranks[1:]
+    except FileNotFoundError:  # merged meanwhile
+        return indexed(folder)
     if live:
         synchronise(folder)
     return index, live

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 
-from transforms.models import journal_index, journal_segments
+from transforms.models import journal_segments
 from transforms.models.journal_index import Index
 from transforms.models.journal_segments import Segment
 
@@ -54,7 +55,12 @@ def summary(folder: Path) -> Summary:
         JournalError: a segment is damaged; the message says what to do.
     """
     index, live = journal_segments.indexed(folder)
-    counts = pl.concat([_counts(folder, segment, index) for segment in live], how="vertical") if live else _NOTHING
+    try:
+        parts = [part for segment in live for part in _counts(folder, segment, index)]
+        size = sum((folder / segment.name).stat().st_size for segment in live)
+    except FileNotFoundError:  # merged meanwhile
+        return summary(folder)
+    counts = pl.concat([_NOTHING, *parts])
     counts = counts.group_by("identity", "template", "failure").sum().sort("identity", "template", "failure")
     usage = tuple(
         Usage(str(identity), str(template), **_totals(part))
@@ -62,7 +68,7 @@ def summary(folder: Path) -> Summary:
     )
     return Summary(
         segments=len(live),
-        bytes=sum((folder / segment.name).stat().st_size for segment in live),
+        bytes=size,
         keys=int(counts["counting"].sum()),
         usage=usage,
         **_totals(counts),
@@ -82,21 +88,18 @@ _NOTHING: Final = pl.DataFrame(
 )
 
 
-def _counts(folder: Path, segment: Segment, index: Index) -> pl.DataFrame:
+def _counts(folder: Path, segment: Segment, index: Index) -> Iterator[pl.DataFrame]:
     """Entries of a segment, those that count, and tokens, by model, template and failure."""
-    path = folder / segment.name
-    columns = ["key", "identity", "template", "failure", "input_tokens", "output_tokens"]
-    with journal_segments.opened(path) as file:
-        table = journal_segments.read(path, file, list(range(file.num_row_groups)), columns)
-    keys = journal_index.packed(table["key"].to_pylist())
-    own = journal_index.ranks(segment.first, table["failure"].is_valid().to_numpy())
-    frame = pl.DataFrame(table.drop_columns(["key"])).with_columns(pl.col("identity", "template").cast(pl.String))
-    return (
-        frame.with_columns(requests=pl.lit(1, pl.Int64), counting=pl.Series(index.find(keys) == own).cast(pl.Int64))
-        .group_by("identity", "template", "failure")
-        .sum()
-        .select(_NOTHING.columns)
-    )
+    columns = ["identity", "template", "input_tokens", "output_tokens"]
+    for keys, ranks, table in journal_segments.entries(folder, segment, columns):
+        frame = pl.DataFrame(table.drop_columns(["key"])).with_columns(pl.col("identity", "template").cast(pl.String))
+        counting = pl.Series(index.find(keys) == ranks, dtype=pl.Int64)
+        yield (
+            frame.with_columns(requests=pl.lit(1, pl.Int64), counting=counting)
+            .group_by("identity", "template", "failure")
+            .sum()
+            .select(_NOTHING.columns)
+        )
 
 
 def _totals(counts: pl.DataFrame) -> dict[str, Any]:

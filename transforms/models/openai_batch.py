@@ -9,14 +9,15 @@ that was killed collects what it has paid for.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import re
 import threading
 import time
+import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
@@ -73,11 +74,8 @@ class Note:
     batch: str | None = None
 
     def write(self, folder: Path) -> None:
-        """Keep it, durably; without keys it is removed."""
+        """Keep it, durably."""
         path = folder / f"{self.name}.json"
-        if not self.keys:
-            path.unlink(missing_ok=True)
-            return
         with committed(path) as attempt, attempt.open("wb") as stream:
             stream.write(orjson.dumps(self))
             stream.flush()
@@ -88,27 +86,41 @@ class Note:
         finally:
             os.close(descriptor)
 
-    def forget(self, folder: Path) -> None:
-        """Remove it."""
-        replace(self, keys=[]).write(folder)
-
 
 def notes(folder: Path) -> Iterator[Note]:
-    """The notes in a folder; those whose results no provider keeps any more are removed.
+    """The notes in a folder, the newest first; those whose results no provider keeps any more are removed.
 
     Raises:
         ValueError: a note cannot be read.
     """
-    for path in sorted(folder.glob("*.json")):
-        try:
-            if time.time() - path.stat().st_mtime > KEPT:
-                path.unlink()
-                continue
-            yield Note(**orjson.loads(path.read_bytes()))
-        except FileNotFoundError:
-            continue
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"expected a note about a batch in {path}, got {error}; remove it to pay anew") from None
+    ages = []
+    for path in folder.glob("*.json"):
+        with suppress(FileNotFoundError):
+            ages.append((time.time() - path.stat().st_mtime, path))
+    for age, path in sorted(ages):
+        if age > KEPT:
+            path.unlink(missing_ok=True)
+        elif (note := _read_note(path)) is not None:
+            yield note
+
+
+def _read_note(path: Path) -> Note | None:
+    try:
+        return Note(**orjson.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"expected a note about a batch in {path}, got {error}; remove it to pay anew") from None
+
+
+def strike(folder: Path, name: str, keys: Collection[str]) -> None:
+    """Take keys off a note; one without keys is removed."""
+    path = folder / f"{name}.json"
+    note = _read_note(path)
+    if note is None or not (left := [key for key in note.keys if key not in keys]):
+        path.unlink(missing_ok=True)
+    elif len(left) < len(note.keys):
+        replace(note, keys=left).write(folder)
 
 
 @dataclass(slots=True, eq=False)
@@ -145,7 +157,6 @@ class OpenAIBatchEngine:
         self._submitted: list[_Call] = []
         self._open: set[Future[Answer]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self._loop, self._thread = loop_in_thread("sluice-openai-batch")
 
@@ -184,6 +195,8 @@ class OpenAIBatchEngine:
     def _listen(self, before: int) -> None:
         """Wait until no more requests come, or as many as a batch may hold."""
         with self._lock:
+            if self._closed:
+                return
             count = len(self._submitted)
             ready = count >= MOST_REQUESTS or count == before
             calls = self._submitted if ready else []
@@ -266,9 +279,8 @@ class OpenAIBatchEngine:
         return orjson.dumps({"custom_id": key, "method": "POST", "url": url, "body": body}) + b"\n"
 
     def _submit_batch(self, kind: str, keys: list[str], lines: list[bytes], futures: _Calls) -> None:
-        name = hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()[:32]
         mine = {key: futures[key] for key in keys}
-        self._start(self._new(Note(name, "", kind, keys), b"".join(lines), mine), mine)
+        self._start(self._new(Note(uuid.uuid4().hex, "", kind, keys), b"".join(lines), mine), mine)
 
     async def _new(self, note: Note, content: bytes, calls: _Calls) -> None:
         """Upload a file, make it a batch, note it, and wait for it."""
@@ -279,11 +291,14 @@ class OpenAIBatchEngine:
         try:
             batch = await self._created(note, base, file)
         except BatchError as error:
-            if error.answer.failure not in ("connection", "timeout"):  # after those there may be a batch
-                note.forget(self.folder)
+            if error.answer.failure not in PASSING:  # after those there may be a batch
+                strike(self.folder, note.name, calls)
             raise
         note = replace(note, batch=batch)
         note.write(self.folder)
+        for other in notes(self.folder):
+            if other.name != note.name:
+                strike(self.folder, other.name, calls)
         await self._collect(note, base, calls)
 
     async def _resume(self, note: Note, requests: dict[str, Request], calls: _Calls) -> None:
@@ -300,8 +315,8 @@ class OpenAIBatchEngine:
             except BatchError as error:
                 if error.answer.failure != "unknown_model":  # 404: the provider knows of no such batch
                     raise
-        note.forget(self.folder)
-        self._renew(requests, calls)
+        open_requests = {key: one for key, one in requests.items() if not calls[key][0].done()}
+        self._renew(open_requests, calls)
 
     async def _uploaded(self, content: bytes) -> tuple[str, str]:
         """The first address that takes a file, and the file's id there."""
@@ -373,7 +388,7 @@ class OpenAIBatchEngine:
         for key in missing:
             failures.setdefault(key, Answer(failure=name, detail=detail))
         if failures:
-            replace(note, keys=[key for key in note.keys if key not in failures]).write(self.folder)
+            strike(self.folder, note.name, failures)
         for key, answer in failures.items():
             self._settle({key: calls[key]}, answer)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
@@ -67,6 +68,8 @@ class TransformersEngine(InProcessEngine):
 class _GeneratingModel:
     """One model of transformers, and the jobs that wait for it."""
 
+    linger = 0.01  # nothing to a batch, and the first is not of the first request alone
+
     def __init__(self, settings: TransformersSettings, chat: ChatTokenizer, closing: threading.Event) -> None:
         import torch
         from transformers import AutoModelForCausalLM
@@ -76,7 +79,9 @@ class _GeneratingModel:
         logging.disable_progress_bar()
         device = settings.device
         if device == "auto":
-            device = str(torch.accelerator.current_accelerator() or "cpu") if torch.accelerator.is_available() else "cpu"
+            device = (
+                str(torch.accelerator.current_accelerator() or "cpu") if torch.accelerator.is_available() else "cpu"
+            )
         try:
             model = AutoModelForCausalLM.from_pretrained(
                 settings.model, revision=settings.revision, dtype=settings.dtype
@@ -178,13 +183,17 @@ class _GeneratingModel:
 
     def _processors(self, batch: list[Job], held: bool) -> list[Any]:
         """What stands between the model's scores and the next tokens of a batch."""
-        from transformers.generation import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+        from transformers.generation import (
+            MinPLogitsWarper,
+            TemperatureLogitsWarper,
+            TopKLogitsWarper,
+            TopPLogitsWarper,
+        )
 
         processors: list[Any] = []
         if held and self._compile is not None:
-            from xgrammar.contrib.hf import LogitsProcessor
-
-            processors.append(LogitsProcessor([self._compile(str(job.request.schema)) for job in batch]))
+            masking = import_module("xgrammar.contrib.hf")
+            processors.append(masking.LogitsProcessor([self._compile(str(job.request.schema)) for job in batch]))
         sampling, defaults = batch[0].sampling, self._model.generation_config
         if sampling.temperature > 0:
             processors.append(TemperatureLogitsWarper(float(sampling.temperature)))
@@ -236,8 +245,7 @@ def _compiler(tokenizer: Any, vocabulary: int, ends: list[int]) -> Callable[[str
     """What makes a grammar of a JSON schema, and keeps it; None without xgrammar, or where it cannot read the tokenizer."""
     if find_spec("xgrammar") is None:
         return None
-    import xgrammar
-
+    xgrammar = import_module("xgrammar")
     try:
         tokens = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=vocabulary, stop_token_ids=ends or None)
     except ValueError:

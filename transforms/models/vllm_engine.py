@@ -110,6 +110,8 @@ class VLLMEngine(InProcessEngine):
 class _VLLMModel:
     """One ``LLMEngine`` of vLLM, in this process."""
 
+    linger = 0.0
+
     def __init__(self, settings: VLLMSettings, chat: ChatTokenizer) -> None:
         self._log = _Log()
         warnings.filterwarnings("ignore", category=FutureWarning, module="vllm")
@@ -143,9 +145,7 @@ class _VLLMModel:
         self.vocabulary: int = config.get_vocab_size()
         self._reasons = bool(options.get("reasoning_parser"))
         asked = ("temperature", "top_p", "max_tokens")
-        self._defaults = {
-            name: value for name, value in config.get_diff_sampling_param().items() if name not in asked
-        }
+        self._defaults = {name: value for name, value in config.get_diff_sampling_param().items() if name not in asked}
         self._constrained: set[int] = set()
         self._broken = False
 

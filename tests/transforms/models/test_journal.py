@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,7 @@ def test_segments_of_others_are_seen_as_they_close(tmp_path: Path) -> None:
 
 
 def test_a_reader_outlives_a_merge(tmp_path: Path) -> None:
-    entries = [(key(at), Answer(str(at))) for at in range(100)]
+    entries = [(key(at), Answer(str(at))) for at in range(30)]
     separate(tmp_path, entries)
     with Journal(tmp_path) as reader:
         assert reader.find([key(3)]) == {key(3): Answer("3")}
@@ -247,7 +248,7 @@ STEPS = st.lists(
 
 
 @given(steps=STEPS, rows=st.integers(1, 4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_any_history_answers_as_a_dictionary_would(steps: list[tuple[str, Any]], rows: int) -> None:
     counts: dict[str, Answer] = {}
     with tempfile.TemporaryDirectory() as place:
@@ -350,23 +351,23 @@ def test_merged_segments_have_good_row_groups(tmp_path: Path) -> None:
 
 
 def test_a_merge_killed_at_any_step_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    entries = [(key(at % 7), Answer(str(at)) if at % 3 else replace(FAILED, detail=str(at))) for at in range(12)]
+    entries = [(key(at % 4), Answer(str(at)) if at % 3 else replace(FAILED, detail=str(at))) for at in range(6)]
     before = tmp_path / "before"
     separate(before, entries)
-    expected = found(before, [key(at) for at in range(7)])
+    expected = found(before, [key(at) for at in range(4)])
     after = tmp_path / "after"
     shutil.copytree(before, after)
-    merge(after, at_least=12)
+    merge(after, at_least=6)
     (merged,) = after.iterdir()
 
     def check(folder: Path) -> None:
-        assert found(folder, [key(at) for at in range(7)]) == expected
+        assert found(folder, [key(at) for at in range(4)]) == expected
         assert summary(folder).requests == len(entries)
         with Journal(folder) as journal:
             assert journal.add(key(0), "engine", REQUEST, Answer("later")).result(10) == expected[key(0)]
-        assert found(folder, [key(at) for at in range(7)]) == expected
-        assert "00000012.parquet" in names(folder)
-        merge(folder, at_least=12)
+        assert found(folder, [key(at) for at in range(4)]) == expected
+        assert "00000006.parquet" in names(folder)
+        merge(folder, at_least=6)
         assert summary(folder).requests == len(entries) + 1
         assert [name for name in names(folder) if name.startswith(".")] == []
         assert len(names(folder)) in {1, 2}
@@ -434,11 +435,9 @@ def test_a_damaged_segment_is_named_and_can_be_deleted(
 ) -> None:
     path, answers = filled(tmp_path)
     damage(path)
+    noticing = partial(found, tmp_path, list(answers)) if during == "find" else partial(merge, tmp_path, at_least=2)
     with pytest.raises(JournalError, match=f"^{path}: .*delete it") as raised:
-        if during == "find":
-            found(tmp_path, list(answers))
-        else:
-            merge(tmp_path, at_least=2)
+        noticing()
     assert "\n" not in str(raised.value)
     path.unlink()
     left = {one: answer for at, (one, answer) in enumerate(answers.items()) if not 30 <= at < 60}
@@ -456,10 +455,11 @@ def test_no_flipped_byte_changes_an_answer_unnoticed(tmp_path: Path) -> None:
     for at in range(0, len(good), 17):
         path.write_bytes(good[:at] + bytes([good[at] ^ (1 << at % 8)]) + good[at + 1 :])
         try:
-            assert found(tmp_path, list(answers)) == answers
-        except JournalError as error:
-            assert str(path) in str(error)
+            said = found(tmp_path, list(answers))
+        except JournalError:
             noticed += 1
+        else:
+            assert said == answers
     assert noticed > len(range(0, len(good), 17)) / 2
 
 
@@ -481,9 +481,9 @@ def test_a_damaged_segment_of_another_process_reaches_whoever_waits(tmp_path: Pa
         (tmp_path / "00000000.parquet").write_bytes(b"torn")
         later = journal.add(key(2), "engine", REQUEST, Answer("x"))
         for future in (waiting, later):
-            with pytest.raises(JournalError, match="00000000.parquet"):
+            with pytest.raises(JournalError, match=r"00000000\.parquet"):
                 future.result(10)
-        with pytest.raises(JournalError, match="00000000.parquet"):
+        with pytest.raises(JournalError, match=r"00000000\.parquet"):
             journal.add(key(3), "engine", REQUEST, Answer("x")).result(10)
 
 
@@ -576,27 +576,30 @@ def test_processes_that_add_the_same_keys_at_once_agree_with_each_other_and_with
 
 
 GROWTH = """
-import resource, sys, time
+import sys, time
+from collections import deque
 from pathlib import Path
 import psutil
 from schemas.answers import Answer, Request
 from transforms.models.journal import Journal
 
 request, process, sizes = Request((("user", "hello"),), "judge@1"), psutil.Process(), []
+waiting = deque()
 with Journal(Path(sys.argv[1])) as journal:
-    for turn in range(0, 200_000, 2000):
-        futures = [
-            journal.add(f"{at * 2**100:032x}", "engine", request, Answer(f'{{"level": 4, "reason": "{at} is fine"}}' * 4))
-            for at in range(turn, turn + 2000)
-        ]
-        for future in futures:
-            future.result(30)
-        if turn == 20_000:
+    for at in range(200_000):
+        answer = Answer(f'{{"level": 4, "reason": "{at} is fine"}}' * 4)
+        waiting.append(journal.add(f"{at * 2**100:032x}", "engine", request, answer))
+        while waiting and (waiting[0].done() or len(waiting) > 4000):
+            waiting.popleft().result(30)
+        if at == 20_000:
             first, began = process.cpu_times(), time.monotonic()
-        sizes.append(process.memory_info().rss)
+        if at % 2000 == 0:
+            sizes.append(process.memory_info().rss)
+    while waiting:
+        waiting.popleft().result(30)
     last, seconds = process.cpu_times(), time.monotonic() - began
-spent = (last.user + last.system - first.user - first.system) / 178
-print(max(sizes[10:]) - sizes[10], spent, 178_000 / seconds)
+spent = (last.user + last.system - first.user - first.system) / 180
+print(max(sizes[10:]) - sizes[10], spent, 180_000 / seconds)
 """
 
 

@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +211,38 @@ def test_a_note_that_was_begun_and_never_sent_is_sent_anew(server: Server, tmp_p
     with engine(tmp_path, server.url) as running:
         assert [answer.text for answer in ask(running, ["x"])] == [expected("x")]
     assert server.stats()["batches"] == 1
+
+
+def test_an_address_without_batches_loses_no_batch(server: Server, tmp_path: Path) -> None:
+    with engine(tmp_path, server.url) as running:
+        ask(running, ["x"])
+    elsewhere = ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler)  # 404 to GET, 501 to POST
+    threading.Thread(target=elsewhere.serve_forever, daemon=True).start()
+    try:
+        with engine(tmp_path, f"http://127.0.0.1:{elsewhere.server_port}/v9") as running:
+            assert [answer.failure for answer in ask(running, ["x"])] == ["server_error"]
+    finally:
+        elsewhere.shutdown()
+        elsewhere.server_close()
+    with engine(tmp_path, server.url) as running:
+        assert [answer.text for answer in ask(running, ["x"])] == [expected("x")]
+    assert server.stats()["batches"] == 1
+
+
+def test_a_note_never_holds_a_password(tmp_path: Path) -> None:
+    with started() as server, engine(tmp_path, server.url.replace("//", "//me:pass-word@")) as running:
+        ask(running, ["x"])
+        [note] = openai_batch.notes(tmp_path)
+        assert note.base == server.url
+
+
+def test_keys_are_struck_off_a_note_and_with_the_last_the_note(tmp_path: Path) -> None:
+    openai_batch.Note("name", "http://127.0.0.1:9/v1", "chat", ["a", "b", "c"], "batch_1").write(tmp_path)
+    openai_batch.strike(tmp_path, "name", ["b"])
+    openai_batch.strike(tmp_path, "none", ["b"])
+    assert [note.keys for note in openai_batch.notes(tmp_path)] == [["a", "c"]]
+    openai_batch.strike(tmp_path, "name", ["a", "c"])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_failed_is_a_new_request_when_it_is_asked_again(server: Server, tmp_path: Path) -> None:
