@@ -56,4 +56,4 @@ lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header pyproject.toml --group dev --extra http --extra s3 --extra hf -c requirements.lock -o requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) out .bench
+	rm -rf $(VENV) .venv-vllm out .bench

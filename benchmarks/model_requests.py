@@ -25,14 +25,15 @@ import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import chats
 
-from tests.servers import openai_server
+from tests.servers.openai_server import Server
 from transforms.models import prompts
 
 HERE: Final = Path(__file__).resolve().parent
@@ -40,7 +41,10 @@ BENCH: Final = HERE.parent / ".bench"
 PEERS: Final = HERE / "peers"
 LATENCY: Final = 0.2
 POOL: Final = 2_000
-SHORTEST: Final = 700
+PATIENCE: Final = 600
+"""Seconds a contestant may take."""
+
+SHORTEST: Final = 1_000
 """Bytes; shorter prompts are left out of the pool, so that 2.5 kB are left on average."""
 
 Figures = dict[str, Any]
@@ -48,13 +52,17 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True)
 class Contestant:
-    """A script and its environment, none for this one. ``slower``: it gets a fifth of the requests where many are in flight."""
+    """A script and its environment, none for this one.
+
+    ``slower``: it gets a fifth of the requests where many are in flight. ``wanted``: it is held to the figures wanted.
+    """
 
     name: str
     script: str
     environment: str | None = None
     options: tuple[str, ...] = ()
     slower: bool = True
+    wanted: bool = False
 
     def python(self) -> str:
         """Its interpreter; its environment is made if it is not there."""
@@ -62,8 +70,10 @@ class Contestant:
 
 
 CEILING: Final = Contestant("bare sockets (the ceiling)", "raw_sockets.py", slower=False)
-SLUICE: Final = Contestant("sluice, durable", "sluice_client.py", slower=False)
-STAGE: Final = Contestant("sluice, durable: whole judge prompts", "sluice_client.py", None, ("--stage",), slower=False)
+SLUICE: Final = Contestant("sluice, durable", "sluice_client.py", slower=False, wanted=True)
+STAGE: Final = Contestant(
+    "sluice, durable: whole judge prompts", "sluice_client.py", None, ("--stage",), slower=False, wanted=True
+)
 CONTESTANTS: Final = (
     CEILING,
     SLUICE,
@@ -86,7 +96,7 @@ class Bench:
         """All contestants, in turns, at one concurrency."""
         runs: dict[Contestant, list[Figures]] = {one: [] for one in CONTESTANTS}
         failed: dict[Contestant, str] = {}
-        with openai_server.started("--latency", str(LATENCY)) as server:
+        with served(LATENCY) as server:
             for _ in range(self.repeats):
                 for one in CONTESTANTS:
                     fewer = 5 if one.slower and in_flight > 64 else 1
@@ -96,31 +106,56 @@ class Bench:
                             runs[one].append(run(one, server, asked, in_flight))
                     except ContestantError as error:
                         failed[one] = str(error)
-        print(f"\n{in_flight} in flight, {LATENCY} s, {self.requests(requests):,} requests")
-        for one, figures in runs.items():
-            if one in failed or not figures:
-                tell(one.name, "failed", failed[one])
+        _row(
+            f"{in_flight} in flight",
+            "share of ideal",
+            "lowest, highest",
+            "CPU s per 1,000",
+            "segments",
+            "requests",
+            "wanted",
+        )
+        _row(*["---"] * 7)
+        for one in CONTESTANTS:
+            if one in failed:
+                _row(one.name, f"failed: {failed[one]}", *[""] * 5)
                 continue
-            shares = [each["answered"] / in_flight * LATENCY / each["seconds"] for each in figures]
-            cpu = statistics.median(each["cpu"] / each["answered"] * 1000 for each in figures)
-            told = f"{statistics.median(shares):.3f} ({min(shares):.3f}-{max(shares):.3f})"
-            more = f"{cpu:.2f} CPU s per 1,000; {figures[0]['answered']:,} requests"
-            if "segments" in figures[0]:
-                more += f"; {statistics.median(each['segments'] for each in figures):.0f} segments"
-            if one in (SLUICE, STAGE):
-                more += f"; wanted: at least {wanted_share}, at most 0.5 CPU s"
-            tell(one.name, told, more)
+            shares = [each["answered"] / in_flight * LATENCY / each["seconds"] for each in runs[one]]
+            cpu = [each["cpu"] / each["answered"] * 1_000 for each in runs[one]]
+            segments = [each["segments"] for each in runs[one] if "segments" in each]
+            _row(
+                one.name,
+                f"{statistics.median(shares):.3f}",
+                f"{min(shares):.3f}, {max(shares):.3f}",
+                f"{statistics.median(cpu):.2f}",
+                f"{statistics.median(segments):.0f}" if segments else "",
+                f"{runs[one][0]['answered']:,}",
+                f"at least {wanted_share}; at most 0.5" if one.wanted else "",
+            )
+        print()
 
     def requests(self, many: int) -> int:
         """So many, or a tenth."""
         return many // 10 if self.small else many
 
 
+@contextmanager
+def served(latency: float) -> Iterator[Server]:
+    """The endpoint, in another process."""
+    command = [sys.executable, str(PEERS / "endpoint.py"), "--latency", str(latency)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield Server(process.stdout.readline().strip(), process)
+        finally:
+            process.kill()
+
+
 class ContestantError(Exception):
     """A contestant cannot be installed or run here; the message is its own last words."""
 
 
-def run(one: Contestant, server: openai_server.Server, requests: int, in_flight: int) -> Figures:
+def run(one: Contestant, server: Server, requests: int, in_flight: int) -> Figures:
     """One run of a contestant.
 
     Raises:
@@ -134,8 +169,12 @@ def run(one: Contestant, server: openai_server.Server, requests: int, in_flight:
     command = [one.python(), str(PEERS / one.script), *options, *one.options]
     environment = {**os.environ, "OPENAI_API_KEY": "none"}
     server.control(forget=True)
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900, check=False)
-    shutil.rmtree(folder)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        raise ContestantError(f"not done after {PATIENCE} s") from None
+    finally:
+        shutil.rmtree(folder)
     if done.returncode:
         raise ContestantError(_last_line(done.stderr))
     figures: Figures = json.loads(done.stdout.splitlines()[-1])
@@ -188,22 +227,25 @@ def _last_line(text: str) -> str:
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no message")[:300]
 
 
-def tell(what: str, value: str, more: str = "") -> None:
-    """One line of the table."""
-    print(f"{what:<40} {value:>22}   {more}", flush=True)
+def _row(*cells: str) -> None:
+    """One line of a table, as the docs have it."""
+    print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def measure_server(bench: Bench) -> None:
     """The server without latency, from bare sockets."""
     rates = []
-    with openai_server.started() as server:
+    with served(0.0) as server:
         for _ in range(bench.repeats):
             figures = run(CEILING, server, bench.requests(20_000), 64)
             rates.append(figures["answered"] / figures["seconds"])
     sizes = [len(json.loads(line)["prompt"].encode()) for line in pool().read_text().splitlines()]
-    tell("prompts, mean and median size", f"{statistics.mean(sizes):,.0f} {statistics.median(sizes):,.0f} B")
-    needed = 512 / LATENCY
-    tell("server, no latency, bare sockets", f"{statistics.median(rates):,.0f} requests/s", f"512 in flight need {needed:,.0f}")
+    _row("server", "figure", "wanted")
+    _row(*["---"] * 3)
+    _row("bytes of a prompt, mean and median", f"{statistics.mean(sizes):,.0f} and {statistics.median(sizes):,.0f}", "")
+    needed = f"more than {512 / LATENCY:,.0f}, what 512 in flight can ask for"
+    _row("requests/s without latency, from bare sockets", f"{statistics.median(rates):,.0f}", needed)
+    print()
 
 
 def measure_64(bench: Bench) -> None:
@@ -218,17 +260,18 @@ def measure_512(bench: Bench) -> None:
 
 def measure_memory(bench: Bench) -> None:
     """Resident size of one client over many requests."""
-    with openai_server.started("--latency", "0.002") as server:
+    with served(0.002) as server:
         figures = run(SLUICE, server, bench.requests(200_000), 64)
     tenth, end, peak = (figures["resident"][name] / 1e6 for name in ("tenth", "end", "peak"))
-    print(f"\nmemory, {figures['answered']:,} requests, 64 in flight, 2 ms")
-    tell("resident after a tenth, at the end", f"{tenth:,.0f} {end:,.0f} MB", f"at most {peak:,.0f} MB")
-    tell("end / after a tenth", f"{end / tenth:.3f}", "wanted: at most 1.1")
-    tell(
-        "requests/s, one client",
-        f"{figures['answered'] / figures['seconds']:,.0f}",
-        f"{figures['cpu'] / figures['answered'] * 1000:.2f} CPU s per 1,000; {figures['segments']} segments",
-    )
+    requests, rate = figures["answered"], figures["answered"] / figures["seconds"]
+    _row("memory, 64 in flight, 2 ms", "figure", "wanted")
+    _row(*["---"] * 3)
+    _row(f"resident after {requests // 10:,} requests", f"{tenth:,.0f} MB", "")
+    _row(f"resident after {requests:,}", f"{end:,.0f} MB; at most {peak:,.0f} MB in between", "")
+    _row("growth", f"{end / tenth:.3f}", "at most 1.1")
+    _row("requests/s of one client", f"{rate:,.0f}", "")
+    _row("CPU s per 1,000 requests", f"{figures['cpu'] / requests * 1_000:.2f}", "at most 0.5")
+    print()
 
 
 SECTIONS: Final[dict[str, Callable[[Bench], None]]] = {
@@ -247,7 +290,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--small", action="store_true", help="a tenth of the requests, once")
     given = parser.parse_args(arguments)
     bench = Bench(1 if given.small else given.repeats, given.small)
-    print(f"load average before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    print(f"load average before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
     for name in given.section or SECTIONS:
         SECTIONS[name](bench)
     print(f"load average after: {os.getloadavg()[0]:.1f}")

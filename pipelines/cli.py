@@ -220,7 +220,7 @@ def trace(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Walk one row back through every stage to its source row."""
+    """Walk one row back through every stage and model answer to its source row."""
     with _errors(debug):
         from pipelines import tracing
         from schemas.feedback import KEPT, REJECTED
@@ -229,7 +229,8 @@ def trace(
 
         snapshot = snapshots.latest(directory)
         kind, row = find(snapshot, identifier, {"data": KEPT, "rejected": REJECTED})
-        story = tracing.story(kind, row, snapshots.manifest(snapshot), _source_files(snapshot))
+        journal = snapshot.resolve().parent.parent / "work" / "journal"
+        story = tracing.story(kind, row, snapshots.manifest(snapshot), _source_files(snapshot), journal)
         if as_json:
             _print_json(story)
         else:

@@ -29,7 +29,7 @@ from transforms.io.keys import KeyTable
 from transforms.io.snapshots import Group
 from transforms.io.sources import SourceError
 from transforms.io.tables import shaped
-from transforms.models.asking import Reply
+from transforms.models.asking import AskingError, Reply
 
 _SIDE_BY_SIDE: Final = 2
 """Chunks whose requests are all handed over, while their last replies are awaited."""
@@ -45,8 +45,12 @@ def record_failure(work: Path, split: Split, stage: str, error: Exception) -> No
     """
     if isinstance(error, OSError) and error.errno in _FATAL:
         raise error
-    kind = "" if isinstance(error, SourceError) else f"{type(error).__name__}: "
+    worker.release(str(split))
+    told = isinstance(error, SourceError | AskingError)
+    kind = "" if told else f"{type(error).__name__}: "
     facts = {"split": split.key, "uri": split.file.relative_uri, "place": str(split), "stage": stage}
+    if isinstance(error, AskingError):
+        facts["advice"] = "run the same command to go on"
     message = f"{kind}{error}".splitlines()[0] if str(error) else type(error).__name__
     files.write_bytes(work / "failures" / f"{split.key}.json", json.dumps({**facts, "error": message}).encode())
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-from transforms.models.journal import merge
 
 from pipelines import payload, planning
 from pipelines.config import RunConfig
@@ -33,6 +32,7 @@ from transforms.io import cards, files, key_pass, keys, parts, reports, snapshot
 from transforms.io.chats import ChatSource
 from transforms.io.parts import PartError
 from transforms.models.budgets import cost
+from transforms.models.journal import merge
 
 SPACE_FACTOR = 0.7
 """Free bytes wanted per pending source byte: parts, shards and some room."""
@@ -210,7 +210,9 @@ def _report_failures(job: Job, found: Sources, failed: list[dict[str, str]]) -> 
     source_only = all(failure["stage"] in planning.READING for failure in failed)
     if problems and not (job.config.on_source_error == "skip" and source_only):
         more = f" (and {len(problems) - 1} more, see failures/ in the work area)" if len(problems) > 1 else ""
-        advice = "mend it, or set on_source_error=skip to publish without it" if source_only else "mend the stage"
+        advice = failed[0].get("advice", "mend the stage") if failed else ""
+        if source_only:
+            advice = "mend it, or set on_source_error=skip to publish without it"
         raise RunError(f"{problems[0]}{more}; nothing was published, finished splits are kept; {advice}")
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from schemas.feedback import INSTANCE_OUTCOMES, LEVELS, ROW_OUTCOMES
 from transforms.io.snapshots import SnapshotError
 from transforms.io.tracing import origin, strings
+from transforms.models.journal import Journal
 
 _TEXTS = ("query", "response", "feedback")
 
 
-def story(kind: str, row: dict[str, Any], manifest: dict[str, Any], where: dict[str, str]) -> dict[str, Any]:
-    """Source row, stages and outcome of a published row.
+def story(
+    kind: str, row: dict[str, Any], manifest: dict[str, Any], where: dict[str, str], journal: Path
+) -> dict[str, Any]:
+    """Source row, stages, model answers and outcome of a published row.
 
     ``source.found`` says whether the source still holds the row's own texts; ``source.error`` why it could
     not be read.
@@ -32,8 +37,19 @@ def story(kind: str, row: dict[str, Any], manifest: dict[str, Any], where: dict[
         "outcome": _outcome(kind, row),
         "source": source,
         "stages": _stages(kind, row, manifest),
+        "answers": _answers(row, journal),
         "row": row,
     }
+
+
+def _answers(row: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
+    """The journal's entries that decided the row, in the order they did."""
+    keys = row["journal_keys"] or []
+    if not keys:
+        return []
+    with Journal(folder) as journal:
+        found = journal.find(keys)
+    return [{"key": key, **asdict(found[key])} if key in found else {"key": key} for key in keys]
 
 
 def _outcome(kind: str, row: dict[str, Any]) -> str:
@@ -73,9 +89,11 @@ def _stages(kind: str, row: dict[str, Any], manifest: dict[str, Any]) -> list[di
 def _judge(judge: dict[str, Any] | None) -> str:
     if not judge:
         return "not judged"
-    level = judge["level"]
-    by = f"rule {judge['rule']} on {judge['reason']!r}" if judge["rule"] else "no rule matched"
-    return f"{judge['engine']} {judge['model']}: level {level} ({LEVELS[level]}), {by}"
+    level, who = judge["level"], f"{judge['engine']} {judge['model']}"
+    if level is None:
+        return f"{who}: {judge['parse_status']}"
+    by_rule = f"rule {judge['rule']} on {judge['reason']!r}" if judge["rule"] else "no rule matched"
+    return f"{who}: level {level} ({LEVELS[level]}), {by_rule if judge['engine'] == 'rules' else judge['reason']}"
 
 
 def _mining(mining: dict[str, Any] | None) -> str:
@@ -86,7 +104,11 @@ def _mining(mining: dict[str, Any] | None) -> str:
 
 
 def _refusal(refusal: dict[str, Any] | None) -> str:
-    return f"{refusal['verdict']} by {refusal['rule']}" if refusal and refusal["candidate"] else "no refusal to judge"
+    if not refusal or not refusal["candidate"]:
+        return "no refusal to judge"
+    return f"{refusal['verdict'] or 'no valid verdict'} by {refusal['rule']}" + (
+        " and a model" if refusal["raw"] else ""
+    )
 
 
 def show(story: dict[str, Any]) -> None:
@@ -95,6 +117,14 @@ def show(story: dict[str, Any]) -> None:
     print(f"record   {story['record_id']}\noutcome  {story['outcome']}\n")
     for line in story["stages"]:
         print(f"  {line['stage']:<24} {line['decision']}")
+    for answer in story["answers"]:
+        said = (
+            f"{answer['failure'] or answer['finish_reason']}, {answer['latency']:.2f} s" if "text" in answer else "gone"
+        )
+        print(f"\nanswer   {answer['key']} ({said})")
+        for part in ("reasoning", "text", "detail"):
+            if answer.get(part):
+                print(f"  {_clipped(answer[part])}")
     for name in _TEXTS:
         if story["row"].get(name):
             print(f"\n{name}\n  {_clipped(story['row'][name])}")

@@ -61,20 +61,20 @@ def task() -> Task:
     return Task(given.url, pool, given.requests, given.in_flight, given.folder)
 
 
+def spent() -> float:
+    """CPU seconds of this process so far."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
 @dataclass
 class Watch:
     """Wall and CPU seconds of this process from now on."""
 
     began: float = field(default_factory=time.perf_counter)
-    cpu: float = field(default_factory=lambda: spent())
+    cpu: float = field(default_factory=spent)
 
     def tell(self, answered: int, **more: Any) -> None:
         """The last line of a contestant: its figures as JSON."""
         seconds, cpu = time.perf_counter() - self.began, spent() - self.cpu
         print("\n" + json.dumps({"seconds": seconds, "cpu": cpu, "answered": answered, **more}), flush=True)
-
-
-def spent() -> float:
-    """CPU seconds of this process so far."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
+from pathlib import Path
 
 import contest
 
@@ -14,6 +16,7 @@ os.environ.update(
     HF_HOME=str(task.folder / "hf"),
     HF_HUB_OFFLINE="1",
     OPENAI_API_KEY="none",
+    TIKTOKEN_CACHE_DIR=str(Path(find_spec("litellm").origin).parent / "litellm_core_utils/tokenizers"),  # no download
 )
 
 from bespokelabs import curator  # noqa: E402  (reads the environment)

@@ -6,7 +6,7 @@ The clock starts when the runner draws the first document, and stops when it has
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import contest
@@ -15,20 +15,15 @@ from datatrove.pipeline.inference.run_inference import InferenceConfig, Inferenc
 from datatrove.pipeline.writers import JsonlWriter
 from loguru import logger
 
-LEVELS = "INFO"
-
 
 async def rollout(document: Document, generate: Any) -> Any:
     """One request a document."""
     return await generate({"messages": [{"role": "user", "content": document.text}], **contest.SAMPLING})
 
 
-def main() -> None:
-    """Ask, and tell."""
-    logger.remove()
-    logger.add(sys.stderr, level=LEVELS)
-    task = contest.task()
-    runner = InferenceRunner(
+def runner(task: contest.Task, name: str) -> InferenceRunner:
+    """A runner with a folder of its own."""
+    return InferenceRunner(
         rollout_fn=rollout,
         config=InferenceConfig(
             server_type="endpoint",
@@ -36,18 +31,33 @@ def main() -> None:
             model_name_or_path=contest.MODEL,
             max_concurrent_generations=task.in_flight,
         ),
-        output_writer=JsonlWriter(str(task.folder / "answers"), output_filename="${rank}_chunk_${chunk_index}.jsonl"),
-        checkpoints_local_dir=str(task.folder / "checkpoints"),
+        output_writer=JsonlWriter(
+            str(task.folder / name / "answers"), output_filename="${rank}_chunk_${chunk_index}.jsonl"
+        ),
+        checkpoints_local_dir=str(task.folder / name / "checkpoints"),
     )
+
+
+def main() -> None:
+    """Ask, and tell."""
+    logger.remove()
+    logger.add(sys.stderr, level="WARNING")
+    task = contest.task()
+    runner(task, "warming").run(documents(task.warming()))
     watches = []
 
-    def documents() -> Iterator[Document]:
+    def watched() -> Iterator[Document]:
         watches.append(contest.Watch())
-        for number, prompt in enumerate(task.prompts()):
-            yield Document(text=prompt, id=str(number))
+        yield from documents(task.prompts())
 
-    runner.run(documents())
-    watches[0].tell(int(runner.stats.stats["successful_requests"].total))
+    asking = runner(task, "asking")
+    asking.run(watched())
+    watches[0].tell(int(asking.stats.stats["successful_requests"].total))
+
+
+def documents(prompts: Iterable[str]) -> Iterator[Document]:
+    """A document for each prompt."""
+    return (Document(text=prompt, id=str(number)) for number, prompt in enumerate(prompts))
 
 
 if __name__ == "__main__":

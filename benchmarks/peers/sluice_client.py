@@ -26,7 +26,9 @@ from transforms.models import prompts
 from transforms.models.asking import Client, Reply
 from transforms.models.settings import OpenAISettings, Price, Sampling
 
-CHUNK = 1_000
+CHUNK = 5_000
+"""Requests of a chunk: about what a split of 64 MiB of chats comes to."""
+
 SIDE_BY_SIDE = 2
 """Chunks that wait for their replies at once, as in the pipeline."""
 
@@ -55,17 +57,23 @@ def main() -> None:
         resident.append(process.memory_info().rss)
     tenth = resident[max(len(resident) // 10 - 1, 0)]
     watch.tell(
-        answered, segments=_segments(desk) - segments, resident={"tenth": tenth, "end": resident[-1], "peak": max(resident)}
+        answered,
+        segments=_segments(desk) - segments,
+        resident={"tenth": tenth, "end": resident[-1], "peak": max(resident)},
     )
 
 
 def _stage(task: contest.Task) -> ModelStage:
     model = OpenAISettings(
-        engine="openai", model=contest.MODEL, base_url=task.url, in_flight=task.in_flight, price=Price(input=0.1, output=0.4)
+        engine="openai",
+        model=contest.MODEL,
+        base_url=task.url,
+        in_flight=task.in_flight,
+        price=Price(input=0.1, output=0.4),
     )
     sampling = canonical(Sampling(**contest.SAMPLING).model_dump())
     ask = partial(judging.ask, prompt=prompts.load(PROMPT), context="exchange", sampling=sampling, cascade=None)
-    return ModelStage("judge", 1, model, 3, ask, lambda frame, split, replies: frame)
+    return ModelStage("judge", 1, model, 3, ask, judging.settle)
 
 
 def _request(stage: ModelStage, prompt: str) -> Request:

@@ -136,7 +136,7 @@ def _story(quickstart: Dataset, row: Row) -> Row:
 
     where = json.loads((quickstart.snapshot / "run.json").read_bytes())["source_files"]
     kind = "data" if "label" in row else "rejected"
-    return tracing.story(kind, row, quickstart.manifest, where)
+    return tracing.story(kind, row, quickstart.manifest, where, quickstart.output / "work" / "journal")
 
 
 @pytest.mark.parametrize(

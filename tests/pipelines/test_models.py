@@ -78,6 +78,12 @@ def test_every_label_is_the_models_and_names_its_journal_entry(tmp_path: Path, s
         assert json.loads(row["judge"]["raw"]) == entries[key]
         assert row["judge"] | {"engine": "openai", "model": "judge-1", "parse_status": "ok"} == row["judge"]
     assert facts["usage"]["judge"]["cost"] > 0
+    story = sluice("trace", tmp_path / "out", judged[0]["record_id"], "--json").json
+    assert [answer["text"] for answer in story["answers"]] == [judged[0]["judge"]["raw"]]
+    assert (
+        f"answer   {judged[0]['journal_keys'][0]} (stop, "
+        in sluice("trace", tmp_path / "out", judged[0]["record_id"]).out
+    )
     assert sluice("verify", tmp_path / "out", "--sources").out.count("sound") == 1
 
 
@@ -210,6 +216,7 @@ def test_a_budget_ends_the_run_and_a_rerun_goes_on(tmp_path: Path, server: Serve
     output = tmp_path / "out"
     said = run(path, output, "--set", "budget.max_requests=30", expect=1)
     assert "max_requests=30 is spent; what is answered is kept" in said.complaint
+    assert said.complaint.endswith("finished splits are kept; run the same command to go on")
     assert server.stats()["total"] == 30
     assert run(path, output).json["usage"]["judge"]["replies"] == 100
     assert server.stats()["total"] == 100

@@ -392,6 +392,8 @@ class Connection(asyncio.Protocol):
             self.loop.call_later(float(value or 3600), self.transport.abort)
             return
         self.model.seen.concurrent -= 1
+        if self.transport.is_closing():
+            return
         match wrong:
             case "reset":
                 self.transport.abort()

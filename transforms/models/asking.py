@@ -201,7 +201,8 @@ class Client:
                 if self._out >= HANDED * self._engine.in_flight:
                     return
                 one = self._waiting.popleft()
-                self._room.notify_all()
+                if len(self._waiting) < self._most_waiting():
+                    self._room.notify_all()
                 if one.key in self._flying:
                     self._flying[one.key].append(one)
                     continue
@@ -239,8 +240,7 @@ class Client:
             self._hopeless += 1
             if self._hopeless >= PATIENCE:
                 self._error = AskingError(
-                    f"{answer.failure}: {answer.detail}; the first {self._hopeless} requests failed; mend it and run the "
-                    "same command with --retry-failed"
+                    f"{answer.failure}: {answer.detail}; the first {self._hopeless} requests failed; mend that, and add --retry-failed"
                 )
 
     def _durable(self, one: _Asked, sent: Answer, future: Future[Answer]) -> None:
@@ -252,8 +252,8 @@ class Client:
         one.output_tokens += sent.output_tokens
         try:
             answer = future.result()
-            following = [again for waiting in asked if (again := self._judge(waiting, answer)) is not None]
-            self._pursue(following)
+            if following := [again for waiting in asked if (again := self._judge(waiting, answer)) is not None]:
+                self._pursue(following)
         except Exception as error:  # nobody above this thread would notice
             with self._lock:
                 self._waiting.extendleft(asked)

@@ -81,7 +81,7 @@ class _Leases:
             lease = next(self._leases, None)
             if lease is None:
                 raise BudgetError(
-                    f"max_{self.name}={self.limit:g} is spent; what is answered is kept: raise it and run the same command"
+                    f"max_{self.name}={self.limit:g} is spent; what is answered is kept"
                 )
             self.left += lease
         self.left -= amount

@@ -28,7 +28,7 @@ NEUTRAL: Final = frozenset(
 DETAIL: Final = 500
 """Characters of a failure's detail."""
 
-_OPTIONAL: Final = ("seed", "top_p", "temperature", "encoding_format")
+_OPTIONAL: Final = ("seed", "top_p", "temperature", "encoding_format", "response_format")
 _UNSUPPORTED: Final = re.compile(
     r"unsupported|not supported|n't support|not support|unrecognized|unknown|unexpected|not permitted|not allowed|cannot both",
     re.IGNORECASE,

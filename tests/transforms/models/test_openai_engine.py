@@ -277,6 +277,15 @@ def test_a_field_the_endpoint_does_not_know_is_left_out_or_renamed_from_then_on(
         assert not {"max_tokens", "seed", "temperature"} & set(body)
 
 
+def test_an_endpoint_that_takes_no_schema_is_asked_without_and_the_answer_is_validated_as_ever() -> None:
+    with started("--record", "--reject", "response_format") as server, engine(server.url) as running:
+        request = Request((("user", "x"),), "t@1", schema='{"type":"object"}')
+        answer = running.submit(request).result(timeout=20)
+        (body,) = server.stats()["bodies"][-1:]
+    assert answer.failure is None
+    assert "response_format" not in body
+
+
 def test_a_field_the_config_insists_on_is_not_left_out() -> None:
     with started("--reject", "seed") as server, engine(server.url, extra_body={"seed": 3}) as running:
         [answer] = ask(running, ["x"])
