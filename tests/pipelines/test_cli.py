@@ -169,7 +169,7 @@ def test_trace_shows_the_very_row_that_a_published_row_came_from(
         if outcome == "kept":
             assert story["outcome"] == f"kept in {row['subset']} with label {row['label']}"
             assert list(told) == [stage["name"] for stage in quickstart.manifest["plan"]["stages"]]
-            assert told["judge"].startswith(f"rules judge-1: level {row['judge']['level']} (")
+            assert told["judge"].startswith(f"rules judge-2: level {row['judge']['level']} (")
         else:
             assert story["outcome"].startswith(f"rejected by {row['stage']}: {outcome} (")
             assert list(told)[-1] == row["stage"]
