@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
+import orjson
 import pyarrow as pa
 
 FAILURES: Final = {
@@ -87,8 +88,13 @@ def canonical(value: Any) -> str:
 
 def request_key(identity: str, request: Request) -> str:
     """128 bits, in hexadecimal, of the whole request and the engine's identity (canonical JSON)."""
-    fields = [identity, *asdict(request).values()]
-    return hashlib.sha256(canonical(fields).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    one = request
+    fields = [identity, one.messages, one.template, one.sampling, one.schema, one.kind, one.attempt]
+    try:
+        data = orjson.dumps(fields)
+    except TypeError:  # lone surrogates, which UTF-8 has no bytes for
+        data = json.dumps(fields).encode()
+    return hashlib.sha256(data).hexdigest()[:32]
 
 
 JOURNAL: Final = pa.schema(

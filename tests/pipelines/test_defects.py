@@ -57,7 +57,7 @@ def test_c_sorry_and_its_chinese_neighbour_are_two_signs_of_a_refusal(tmp_path: 
     assert candidates == {"cen": True, "czh": True, "cnone": False}
 
 
-@pytest.mark.parametrize("said", ["[[1]]", "[[5]] and [[2]]", "[[0]] or [[9]]", "as I said: [[4]] is the footnote"])
+@pytest.mark.parametrize("said", ["[[1]]", "[[5]] and [[2]]", "[[0]] or [[9]]", "[[4]] is the footnote"])
 def test_d_a_number_in_brackets_is_no_label(tmp_path: Path, said: str) -> None:
     found = carry(tmp_path, [chat(1, ASK, ANSWER, f"{said} in your text?")], **SHIPPED)
     (row,) = found.rejected

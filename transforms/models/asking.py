@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,6 +45,8 @@ class Journal(Protocol):
     def find(self, keys: Sequence[str], failures: bool = True) -> dict[str, Answer]: ...
 
     def add(self, key: str, identity: str, request: Request, answer: Answer) -> Future[Answer]: ...
+
+    def flush(self) -> None: ...
 
 
 class Budget(Protocol):
@@ -123,6 +125,7 @@ class Client:
         self._waiting: deque[_Asked] = deque()
         self._flying: dict[str, list[_Asked]] = {}
         self._out = 0
+        self._drawing = 0
         self._hopeless: int | None = 0
         self._error: Exception | None = None
 
@@ -134,6 +137,18 @@ class Client:
         """
         batch = _Batch()
         drawn = iter(requests)
+        with self._lock:
+            self._drawing += 1
+        try:
+            self._draw(drawn, batch)
+        finally:
+            with self._lock:
+                self._drawing -= 1
+            self._flush_if_idle()
+        return batch.future
+
+    def _draw(self, drawn: Iterator[Request], batch: _Batch) -> None:
+        """Send requests on their way, as there is room for them."""
         while block := list(islice(drawn, BLOCK)):
             with self._room:
                 self._room.wait_for(lambda: self._error is not None or len(self._waiting) < self._most_waiting())
@@ -144,9 +159,15 @@ class Client:
                 [_Asked(one, request_key(self.identity, one), batch, first + at) for at, one in enumerate(block)]
             )
             if batch.future.done():
-                return batch.future
+                return
         self._close(batch)
-        return batch.future
+
+    def _flush_if_idle(self) -> None:
+        """When no answer is awaited and none will be asked for at once, the last ones need not wait for their segment."""
+        with self._lock:
+            idle = not (self._out or self._waiting or self._drawing)
+        if idle:
+            self.journal.flush()
 
     def _most_waiting(self) -> int:
         return WAITING * self._engine.in_flight if self._engine else BLOCK
@@ -231,6 +252,7 @@ class Client:
             partial(self._durable, one, answer)
         )
         self._pump()
+        self._flush_if_idle()
 
     def _watch(self, answer: Answer) -> None:
         """Notice a key or a model that the endpoint does not have, before every request is spent on it."""

@@ -80,9 +80,7 @@ class _Leases:
         while self.left < amount:
             lease = next(self._leases, None)
             if lease is None:
-                raise BudgetError(
-                    f"max_{self.name}={self.limit:g} is spent; what is answered is kept"
-                )
+                raise BudgetError(f"max_{self.name}={self.limit:g} is spent; what is answered is kept")
             self.left += lease
         self.left -= amount
 

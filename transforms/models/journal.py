@@ -146,6 +146,13 @@ class Journal:
                 self._change.notify()
         return future
 
+    def flush(self) -> None:
+        """Close the open segment now: nobody has more to add for the moment."""
+        with self._change:
+            if self._waiting:
+                self._oldest = time.monotonic() - self.seconds
+                self._change.notify()
+
     def close(self) -> None:
         """Close the open segment, and end the writer."""
         with self._change:

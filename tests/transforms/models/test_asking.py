@@ -108,17 +108,32 @@ def test_another_identity_asks_anew(journal: Journal, tmp_path: Path) -> None:
 
 
 def test_no_answer_is_used_before_it_is_durable(tmp_path: Path) -> None:
-    with Journal(tmp_path / "journal", seconds=60, rows=5) as slow:
-        engine = Threads(echo)
+    gate = threading.Event()
+
+    def held(asked: Request) -> Answer:
+        if asked.messages[0][1] == "held":
+            gate.wait(30)
+        return echo(asked)
+
+    with Journal(tmp_path / "journal", seconds=60) as slow:
+        engine = Threads(held)
         asking = client(engine, slow, tmp_path)
+        asking.ask([request("held")])
         future = asking.ask([request(f"text {at}") for at in range(4)])
         time.sleep(0.5)
-        assert len(engine.sent) == 4
+        assert len(engine.sent) == 5
         assert not future.done()
-        asking.ask([request("the fifth")])
+        gate.set()
         assert levels(future.result(30)) == [6, 6, 6, 6]
         with Journal(tmp_path / "journal") as reader:
             assert len(reader.find([reply.key for reply in future.result()])) == 4
+
+
+def test_the_last_answers_do_not_wait_for_their_segment_to_fill(tmp_path: Path) -> None:
+    with Journal(tmp_path / "journal", seconds=60) as slow:
+        began = time.monotonic()
+        assert levels(client(Threads(echo), slow, tmp_path).ask([request("text")]).result(30)) == [4]
+        assert time.monotonic() - began < 10
 
 
 def test_an_unusable_answer_is_asked_for_again_within_bounds(journal: Journal, tmp_path: Path) -> None:
