@@ -11,7 +11,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from transforms.models.journal import Journal
 
 from pipelines.planning import Sources
 from pipelines.recipe import Recipe
@@ -21,6 +20,7 @@ from transforms.chunks import ModelStage, apply
 from transforms.feedback import cascade
 from transforms.feedback.cascade import CascadeError
 from transforms.models import engines, structured
+from transforms.models.journal import Journal
 
 CONFIDENCES: Final = (0.8, 0.9, 0.95, 0.98, 0.99)
 FOLDS: Final = 5
