@@ -330,6 +330,8 @@ def evaluate(
 
         loaded, _ = _read(config, set, None)
         bundled = resources("configs").joinpath("feedback", "gold", "feedback.jsonl")
+        if picture is not None:
+            evaluation.expect_picture(picture)
         known = evaluation.read_gold(gold or Path(str(bundled)))
         with _scratch(output) as work:
             levels = evaluating.judged(loaded, known, work, retry_failed)
@@ -374,7 +376,8 @@ def cascade(
         from pipelines import cascading, planning
         from transforms.models.journal import Journal
 
-        loaded, recipe, source, _, _ = _load(config, set, limit, trust_code, create_key=False)
+        everything = [*(set or []), "judge.cascade=null"]
+        loaded, recipe, source, _, _ = _load(config, everything, limit, trust_code, create_key=False)
         with Journal(output / "work" / "journal") as known:
             messages = cascading.labelled(recipe, planning.discover(loaded, source, output), known)
         found = cascading.savings(messages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import polars as pl
@@ -28,7 +29,7 @@ def judged(config: FeedbackConfig, gold: pl.DataFrame, work: Path, retry_failed:
     if not isinstance(stage, ModelStage):
         return stage.run(frame, _NOWHERE)["level"].to_list()
     desk = Desk(
-        work / "journal", work / "leases" / str(id(frame)), **config.budget.model_dump(), retry_failed=retry_failed
+        work / "journal", work / "leases" / str(time.time_ns()), **config.budget.model_dump(), retry_failed=retry_failed
     )
     replies = desk.client(stage).ask(stage.ask(frame, _NOWHERE)).result()
     return stage.settle(frame, _NOWHERE, replies)["level"].to_list()

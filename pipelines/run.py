@@ -189,6 +189,7 @@ def _payload_pass(
         order = splits.deal(pending, runner.workers)
         stages = planning.with_own(job.recipe.stages(lists), job.config, job.own_stages)
         journal = job.output / "work" / "journal"
+        shutil.rmtree(work / "leases", ignore_errors=True)
         desk = Desk(journal, work / "leases" / str(time.time_ns()), **job.config.budget.model_dump())
         transform = payload.PayloadPass(
             job.recipe, stages, plan, work, lists, plan_hash, replace(desk, retry_failed=job.retry_failed)

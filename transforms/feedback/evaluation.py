@@ -358,6 +358,16 @@ def _shown(measure: Measure) -> str:
     return f"{measure.value:.3f} ({measure.low:.3f}–{measure.high:.3f})"
 
 
+def expect_picture(path: Path) -> None:
+    """Check that a picture can be drawn to a path of that name.
+
+    Raises:
+        ValueError: it ends neither in .svg nor in .png.
+    """
+    if path.suffix not in {".svg", ".png"}:
+        raise ValueError(f"{path}: expected a file name that ends in .svg or .png")
+
+
 def picture(evaluation: Evaluation, path: Path) -> None:
     """Draw the confusion matrix: counts, shares of the gold level, and a column for failures where there are any.
 
@@ -368,8 +378,7 @@ def picture(evaluation: Evaluation, path: Path) -> None:
         EvaluationUnavailableError: matplotlib is not installed.
         OSError: the file cannot be written.
     """
-    if path.suffix not in {".svg", ".png"}:
-        raise ValueError(f"{path}: expected a file name that ends in .svg or .png")
+    expect_picture(path)
     try:
         import matplotlib
         from matplotlib.figure import Figure
