@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,10 @@ from transforms.models import engines
 from transforms.models.asking import Client
 from transforms.models.budgets import Budget
 from transforms.models.journal import Journal
+
+_YOUNG: Final = 50_000
+"""Objects made before those that live are looked through for cycles: hundreds of requests in flight are tens of thousands
+of objects, and Python's 700 would have them looked through all the time (benchmarks/model_requests.py: a tenth of the rate)."""
 
 _journals: Final[dict[Path, Journal]] = {}
 _clients: Final[dict[tuple[Desk, str, int], Client]] = {}
@@ -36,6 +41,7 @@ class Desk:
         key = (self, settings.model_dump_json(), stage.attempts)
         with _lock:
             if self.journal not in _journals:
+                gc.set_threshold(_YOUNG)
                 _journals[self.journal] = Journal(self.journal)
             if key not in _clients:
                 _clients[key] = Client(

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema_rs
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -125,12 +125,11 @@ def test_only_configs_ship_by_name(name: str) -> None:
 def test_shipped_configs_are_found_by_name_and_the_schema_validates_them(name: str) -> None:
     path = configs.locate(name)
     schema = json.loads(command("config", "schema")[1])
-    jsonschema.Draft202012Validator.check_schema(schema)
-    validator = jsonschema.Draft202012Validator(schema)
+    validator = jsonschema_rs.Draft202012Validator(schema)
     values = configs.read(path, [])
     validator.validate(values)
     assert checked(path).pipeline == "feedback"
-    with pytest.raises(jsonschema.ValidationError):
+    with pytest.raises(jsonschema_rs.ValidationError):
         validator.validate({**values, "filtres": {}})
 
 

@@ -52,9 +52,9 @@ class Journal(Protocol):
 class Budget(Protocol):
     """What may still be spent (``transforms.models.budgets``)."""
 
-    def take(self, request: Request) -> None: ...
+    def take(self, request: Request) -> float: ...
 
-    def settle(self, request: Request, answer: Answer) -> None: ...
+    def settle(self, charged: float, answer: Answer) -> None: ...
 
 
 @dataclass(slots=True)
@@ -87,6 +87,7 @@ class _Asked:
     key: str
     batch: _Batch
     place: int
+    charged: float = 0.0
     sent: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
@@ -228,7 +229,7 @@ class Client:
                     self._flying[one.key].append(one)
                     continue
                 try:
-                    self.budget.take(one.request)
+                    one.charged = self.budget.take(one.request)
                 except AskingError as error:
                     self._waiting.appendleft(one)
                     self._fail(error)
@@ -244,7 +245,7 @@ class Client:
             answer = future.result()
         except Exception as error:
             answer = Answer(failure="engine_error", detail=f"{type(error).__name__}: {error}"[:500])
-        self.budget.settle(one.request, answer)
+        self.budget.settle(one.charged, answer)
         self._watch(answer)
         with self._lock:
             self._out -= 1

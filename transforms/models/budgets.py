@@ -42,30 +42,28 @@ class Budget:
         self._lock = threading.Lock()
         self._answers, self._output_tokens = 1, OUTPUT_TOKENS
 
-    def take(self, request: Request) -> None:
-        """Charge one request.
+    def take(self, request: Request) -> float:
+        """Charge one request; the cost that it is expected to come to.
 
         Raises:
             BudgetError: nothing is left.
         """
         with self._lock:
+            charged = 0.0
             if self._requests:
                 self._requests.take(1)
             if self._cost:
-                self._cost.take(self._expected(request))
+                charged = cost(self._price, tokens(request), self._output_tokens // self._answers)
+                self._cost.take(charged)
+            return charged
 
-    def settle(self, request: Request, answer: Answer) -> None:
-        """Correct what the request was charged by what it took."""
+    def settle(self, charged: float, answer: Answer) -> None:
+        """Correct what a request was charged by what it took."""
         with self._lock:
             if self._cost:
-                self._cost.left += self._expected(request) - cost(
-                    self._price, answer.input_tokens, answer.output_tokens
-                )
+                self._cost.left += charged - cost(self._price, answer.input_tokens, answer.output_tokens)
             self._answers += 1
             self._output_tokens += answer.output_tokens
-
-    def _expected(self, request: Request) -> float:
-        return cost(self._price, tokens(request), self._output_tokens // self._answers)
 
 
 class _Leases:

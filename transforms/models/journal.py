@@ -31,11 +31,12 @@ from transforms.models.journal_summary import Summary, Usage, summary
 
 __all__ = ["Journal", "JournalError", "Summary", "Usage", "merge", "summary"]
 
+
 _ANSWER: Final = [field.name for field in fields(Answer)]
 
 
 class _Entry(NamedTuple):
-    """A row of ``JOURNAL``; ``answered_at`` in microseconds since 1970."""
+    """A row of ``JOURNAL``, the answer's fields at its end; ``answered_at`` in microseconds since 1970."""
 
     key: str
     identity: str
@@ -55,6 +56,10 @@ class _Entry(NamedTuple):
     @property
     def size(self) -> int:
         return len(self.text) + len(self.reasoning or "") + len(self.detail or "")
+
+    @property
+    def answer(self) -> Answer:
+        return Answer(*self[-len(_ANSWER) :])
 
 
 class Journal:
@@ -218,7 +223,7 @@ class Journal:
             ranks, merged = self._look_up(keys)
         other = np.flatnonzero(ranks != own)
         others = self._read([added[at].key for at in other], (ranks[other], merged))
-        return [others.get(entry.key) or _answer(entry) for entry in added]
+        return [others.get(entry.key) or entry.answer for entry in added]
 
     def _load(self) -> None:
         """Index all segments anew."""
@@ -281,7 +286,3 @@ def _table(entries: Sequence[_Entry]) -> pa.Table:
         else:
             arrays.append(pa.array(values, field.type))
     return pa.Table.from_arrays(arrays, schema=JOURNAL)
-
-
-def _answer(entry: _Entry) -> Answer:
-    return Answer(*(getattr(entry, name) for name in _ANSWER))

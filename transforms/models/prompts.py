@@ -33,6 +33,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from transforms.io import plain_yaml
+from transforms.models import structured
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -77,9 +78,10 @@ _SQUARED: Final = (
     "|BOS|EOS|PAD|UNK|CLS|SEP|MASK|gMASK|sMASK"
 )
 SPECIAL_TOKEN: Final = re.compile(
-    rf"[<＜](?=/?[|｜][^<>＜＞\n]{{1,80}}[>＞]|[\w▁:./-]{{1,80}}[|｜][>＞]|/?(?:s|(?i:{_ANGLED}))[>＞]|</?(?i:SYS)>>)"
-    rf"|\[(?=/?(?:{_SQUARED})\]|\|[^\[\]\n]{{1,80}}\|\]|e~\[)"
-    r"|\](?=~!?b[\[\]])"
+    r"[<＜\[\]](?:"
+    rf"(?<=[<＜])(?=/?[|｜][^<>＜＞\n]{{1,80}}[>＞]|[\w▁:./-]{{1,80}}[|｜][>＞]|/?(?:s|(?i:{_ANGLED}))[>＞]|</?(?i:SYS)>>)"
+    rf"|(?<=\[)(?=/?(?:{_SQUARED})\]|\|[^\[\]\n]{{1,80}}\|\]|e~\[)"
+    r"|(?<=\])(?=~!?b[\[\]]))"
 )
 """The first character of what a chat template may take for its own: a turn, a role, the start of thinking."""
 
@@ -167,8 +169,10 @@ def quoted(text: str, max_characters: int | None = None) -> str:
 
 
 def _block(text: str) -> str:
-    plain = _ODD.sub(lambda found: found[0].translate(_REPLACED), text.replace("\r\n", "\n"))
-    return PREFIX + SPECIAL_TOKEN.sub(rf"\g<0>{BREAK}", plain).replace("\n", f"\n{PREFIX}")
+    plain = text.replace("\r\n", "\n")
+    if not (plain.isascii() and plain.replace("\n", "").replace("\t", "").isprintable()):  # most are not searched
+        plain = _ODD.sub(lambda found: found[0].translate(_REPLACED), plain)
+    return PREFIX + SPECIAL_TOKEN.sub(lambda found: found[0] + BREAK, plain).replace("\n", f"\n{PREFIX}")
 
 
 class _Quoted(str):
@@ -271,17 +275,19 @@ def _parse(data: bytes, path: str) -> Prompt:
 
 def _schema(schema: dict[str, Any]) -> str:
     """A checked schema as JSON, in its order. References are refused: they may lead out of the file, or nowhere."""
-    from jsonschema import Draft202012Validator, SchemaError
+    from jsonschema_rs import ValidationError as SchemaError
 
     try:
         text = json.dumps(schema, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        Draft202012Validator.check_schema(schema)
     except (TypeError, ValueError) as error:
         raise PromptError(f"schema: not JSON: {error}") from error
-    except SchemaError as error:
-        raise PromptError(f"schema: {error.json_path}: {error.message}") from error
-    if schema.get("type") != "object":
-        raise PromptError(f"schema: type: expected object, found {schema.get('type')!r}")
     if '"$ref":' in text or '"$dynamicRef":' in text:
         raise PromptError("schema: write it without $ref")
+    try:
+        structured.validator(text)
+    except SchemaError as error:
+        place = ".".join(["$", *map(str, error.instance_path)])
+        raise PromptError(f"schema: {place}: {error.message}") from error
+    if schema.get("type") != "object":
+        raise PromptError(f"schema: type: expected object, found {schema.get('type')!r}")
     return text

@@ -8,15 +8,18 @@ fractional part are integers (3.0 is 3, as in JSON schema), those beyond 64 bits
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from schemas.answers import Answer, canonical
+import orjson
+
+from schemas.answers import Answer
 
 if TYPE_CHECKING:
-    from jsonschema.protocols import Validator
+    from jsonschema_rs import Draft202012Validator
 
 MAX_DEPTH: Final = 64
 """Nesting of objects and arrays that is read; deeper JSON counts as unreadable."""
@@ -57,7 +60,7 @@ def _read(text: str, schema: str) -> tuple[str, Any]:
         return "invalid_json", None
     if next(found, None) is not None:
         return "several_objects", None
-    if not _validator(schema).is_valid(value):
+    if not validator(schema).is_valid(value):
         return "wrong_schema", None
     return ("ok" if whole else "extracted"), value
 
@@ -95,8 +98,8 @@ def _decode(text: str, start: int) -> tuple[Any, int]:
     """The JSON value that starts here and where it ends; (None, start) if there is none, or none that UTF-8 can hold."""
     try:
         value, end = _DECODER.raw_decode(text, start)
-        canonical(value).encode()
-    except (ValueError, RecursionError):
+        orjson.dumps(value)
+    except (ValueError, TypeError, RecursionError):
         return None, start
     if text.count("{", start, end) + text.count("[", start, end) > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         return None, start
@@ -124,7 +127,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def _integer(digits: str) -> int:
+def _integer(digits: str | float) -> int:
     number = int(digits)
     if not -(2**63) <= number < 2**63:
         raise ValueError("beyond 64 bits")
@@ -135,21 +138,31 @@ def _number(digits: str) -> int | float:
     if len(digits) > MAX_DIGITS:
         raise ValueError("too many digits")
     number = float(digits)
-    return int(number) if number.is_integer() and abs(number) <= 2**53 else number
+    if not math.isfinite(number):
+        raise ValueError("beyond 64 bits")
+    return _integer(number) if number.is_integer() else number
 
 
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_integer, parse_float=_number)
+def _constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_int=_integer, parse_float=_number, parse_constant=_constant
+)
 
 
 @lru_cache(maxsize=256)
-def _validator(schema: str) -> Validator:
-    """A schema, compiled; 1e300 is no integer to it, and no reference leads out of it."""
-    from jsonschema import Draft202012Validator, validators
-    from referencing import Registry
+def validator(schema: str) -> Draft202012Validator:
+    """A JSON schema, checked and compiled. References out of it are not followed.
 
-    types = Draft202012Validator.TYPE_CHECKER.redefine(
-        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
-    )
-    strict: Any = validators.extend(Draft202012Validator, type_checker=types)  # type: ignore[no-untyped-call]
-    validator: Validator = strict(json.loads(schema), registry=Registry())
-    return validator
+    Raises:
+        jsonschema_rs.ValidationError: it is no JSON schema.
+    """
+    from jsonschema_rs import Draft202012Validator
+
+    return Draft202012Validator(json.loads(schema), retriever=_unreachable)
+
+
+def _unreachable(uri: str) -> NoReturn:
+    raise ValueError(f"{uri}: references are not followed")

@@ -208,7 +208,6 @@ def test_no_object_that_can_be_read(text: str) -> None:
         '{"reason": "r", "level": null}',
         '{"reason": "r", "level": [4]}',
         '{"reason": "r", "level": {"level": 4}}',
-        '{"reason": "r", "level": 1e300}',
         '{"reason": "r", "level": 9223372036854775807}',
         '{"reason": 4, "level": 4}',
         '{"reason": null, "level": 4}',
@@ -282,7 +281,8 @@ def test_without_a_schema_any_text_is_the_value() -> None:
         ('{"x": 3.0}', 3),
         ('{"x": -0.0}', 0),
         ('{"x": 9007199254740992.0}', 2**53),
-        ('{"x": 1e300}', 1e300),
+        ('{"x": 9007199254740994.0}', 2**53 + 2),
+        ('{"x": 1e18}', 10**18),
         ('{"x": 0.1}', 0.1),
         ('{"x": 9223372036854775807}', 2**63 - 1),
         ('{"x": -9223372036854775808}', -(2**63)),
@@ -302,7 +302,7 @@ def test_constants_and_enums_tell_true_from_one() -> None:
     assert check('{"y": true}', schema)[0] == "wrong_schema"
 
 
-@pytest.mark.parametrize("number", ["true", "false", "1e300", "-1e300", "9007199254740994.0", "0.5", '"3"', "null"])
+@pytest.mark.parametrize("number", ["true", "false", "0.5", '"3"', "null"])
 def test_no_integer(number: str) -> None:
     schema = '{"type":"object","properties":{"x":{"type":"integer"}}}'
     assert check('{"x": -3e0}', schema) == ("ok", {"x": -3})
