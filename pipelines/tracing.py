@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ def _answers(row: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
         return []
     with Journal(folder) as journal:
         found = journal.find(keys)
-    return [{"key": key, **asdict(found[key])} if key in found else {"key": key} for key in keys]
+    return [{"key": key, **found[key]._asdict()} if key in found else {"key": key} for key in keys]
 
 
 def _outcome(kind: str, row: dict[str, Any]) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 import pyarrow as pa
@@ -41,8 +40,7 @@ STATUSES: Final = {
 USABLE: Final = ("ok", "extracted")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One call of a model, whole: with the engine's identity, nothing else decides the answer.
 
     ``messages`` are (role, content) pairs; for kind ``embedding`` one pair whose content is the text. ``schema`` is a
@@ -59,11 +57,10 @@ class Request:
 
     def again(self) -> Request:
         """The same, asked once more."""
-        return replace(self, attempt=self.attempt + 1)
+        return self._replace(attempt=self.attempt + 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What came of a request. ``text`` is the answer without the thinking; for embeddings, base64 of little-endian float32.
 
     ``finish_reason`` is the API's (stop, length, ...), ``tries`` how many times it was sent, ``latency`` the seconds of the

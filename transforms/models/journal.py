@@ -13,11 +13,10 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import fields
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -32,34 +31,19 @@ from transforms.models.journal_summary import Summary, Usage, summary
 __all__ = ["Journal", "JournalError", "Summary", "Usage", "merge", "summary"]
 
 
-_ANSWER: Final = [field.name for field in fields(Answer)]
+AT_ONCE: Final = 16
+"""Answers that are given out before other threads get their turn: one that receives answers must not wait for a segment's."""
 
 
-class _Entry(NamedTuple):
-    """A row of ``JOURNAL``, the answer's fields at its end; ``answered_at`` in microseconds since 1970."""
+class _Added(NamedTuple):
+    """An answer that waits for its segment; ``answered_at`` in microseconds since 1970."""
 
     key: str
     identity: str
-    template: str
-    attempt: int
+    request: Request
+    answer: Answer
     answered_at: int
-    text: str
-    reasoning: str | None
-    finish_reason: str
-    input_tokens: int
-    output_tokens: int
-    latency: float
-    tries: int
-    failure: str | None
-    detail: str | None
-
-    @property
-    def size(self) -> int:
-        return len(self.text) + len(self.reasoning or "") + len(self.detail or "")
-
-    @property
-    def answer(self) -> Answer:
-        return Answer(*self[-len(_ANSWER) :])
+    future: Future[Answer]
 
 
 class Journal:
@@ -74,10 +58,10 @@ class Journal:
     def __init__(self, folder: Path, seconds: float = 1.0, rows: int = 1000) -> None:
         self.folder, self.seconds, self.rows = folder, seconds, rows
         self._lock = threading.Lock()
-        self._reader = Reader(folder, ["key", *_ANSWER])
+        self._reader = Reader(folder, ["key", *Answer._fields])
         self._load()
         self._change = threading.Condition()
-        self._waiting: list[tuple[_Entry, Future[Answer]]] = []
+        self._waiting: list[_Added] = []
         self._bytes = 0
         self._oldest = 0.0
         self._closing = False
@@ -115,22 +99,6 @@ class Journal:
             ValueError: the key is not of 32 hexadecimal digits.
         """
         journal_index.packed([key])
-        entry = _Entry(
-            key,
-            _storable(identity),
-            _storable(request.template),
-            request.attempt,
-            time.time_ns() // 1000,
-            _storable(answer.text),
-            None if answer.reasoning is None else _storable(answer.reasoning),
-            _storable(answer.finish_reason),
-            answer.input_tokens,
-            answer.output_tokens,
-            answer.latency,
-            answer.tries,
-            answer.failure,
-            None if answer.detail is None else _storable(answer.detail),
-        )
         future: Future[Answer] = Future()
         future.set_running_or_notify_cancel()
         with self._change:
@@ -142,8 +110,8 @@ class Journal:
             if not self._waiting:
                 self._oldest = time.monotonic()
                 self._change.notify()
-            self._waiting.append((entry, future))
-            self._bytes += entry.size
+            self._waiting.append(_Added(key, identity, request, answer, time.time_ns() // 1000, future))
+            self._bytes += len(answer.text) + len(answer.reasoning or "") + len(answer.detail or "")
             if self._writer is None:
                 self._writer = threading.Thread(target=self._write, name="journal", daemon=True)
                 self._writer.start()
@@ -190,23 +158,26 @@ class Journal:
                 waiting, self._waiting, self._bytes = self._waiting, [], 0
             answers: list[Answer] = []
             try:
-                answers = self._commit([entry for entry, _ in waiting])
+                answers = self._commit(waiting)
             except Exception as error:  # whatever it is, whoever waits has to know
                 with self._change:
                     self._error = error
                     waiting += self._waiting
                     self._waiting = []
-                for _, future in waiting:
-                    future.set_exception(error)
+                for one in waiting:
+                    one.future.set_exception(error)
                 return
-            for (_, future), answer in zip(waiting, answers, strict=True):
-                future.set_result(answer)
+            for number, (one, answer) in enumerate(zip(waiting, answers, strict=True), 1):
+                one.future.set_result(answer)
+                if number % AT_ONCE == 0:
+                    time.sleep(0)
 
-    def _commit(self, added: list[_Entry]) -> list[Answer]:
+    def _commit(self, added: list[_Added]) -> list[Answer]:
         """Make a segment durable; the answers that count for its keys."""
-        keys = journal_index.packed([entry.key for entry in added])
-        failed = np.array([entry.failure is not None for entry in added])
-        with journal_segments.attempted(self.folder, [_table(added)]) as attempt:
+        keys = journal_index.packed([one.key for one in added])
+        failed = np.array([one.answer.failure is not None for one in added])
+        columns = _columns(added)
+        with journal_segments.attempted(self.folder, [_table(columns)]) as attempt:
             while True:
                 with self._lock:
                     self._refresh()
@@ -223,7 +194,8 @@ class Journal:
             ranks, merged = self._look_up(keys)
         other = np.flatnonzero(ranks != own)
         others = self._read([added[at].key for at in other], (ranks[other], merged))
-        return [others.get(entry.key) or entry.answer for entry in added]
+        own_answers = map(Answer._make, zip(*columns[-len(Answer._fields) :], strict=True))
+        return [others.get(one.key, answer) for one, answer in zip(added, own_answers, strict=True)]
 
     def _load(self) -> None:
         """Index all segments anew."""
@@ -278,9 +250,29 @@ def _storable(text: str) -> str:
     return text
 
 
-def _table(entries: Sequence[_Entry]) -> pa.Table:
+def _columns(added: Sequence[_Added]) -> list[list[Any]]:
+    """Rows of ``JOURNAL``, column by column, as they can be stored."""
+    columns: list[Sequence[Any]] = [
+        [one.key for one in added],
+        [one.identity for one in added],
+        [one.request.template for one in added],
+        [one.request.attempt for one in added],
+        [one.answered_at for one in added],
+        *zip(*(one.answer for one in added), strict=True),
+    ]
+    return [
+        [None if value is None else _storable(value) for value in column] if _is_text(field.type) else list(column)
+        for field, column in zip(JOURNAL, columns, strict=True)
+    ]
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool((kind.value_type if pa.types.is_dictionary(kind) else kind) == pa.string())
+
+
+def _table(columns: Sequence[Sequence[Any]]) -> pa.Table:
     arrays = []
-    for field, values in zip(JOURNAL, zip(*entries, strict=True), strict=True):
+    for field, values in zip(JOURNAL, columns, strict=True):
         if pa.types.is_dictionary(field.type):
             arrays.append(pa.array(values, field.type.value_type).dictionary_encode())
         else:

@@ -415,7 +415,7 @@ class OpenAIBatchEngine:
             try:
                 async for key, answer in self._results(url, kind):
                     if key in missing and answer.failure is None:
-                        self._settle({key: missing.pop(key)}, replace(answer, latency=time.monotonic() - since))
+                        self._settle({key: missing.pop(key)}, answer._replace(latency=time.monotonic() - since))
                     elif key in missing:
                         failures[key] = answer
                 return
@@ -492,7 +492,7 @@ def _result(kind: str, line: bytes) -> Answer | None:
         if response:
             return openai_api.interpreted(kind, int(response["status_code"]), response["body"])
         expired = error.get("code") == "batch_expired"
-        return replace(openai_api.failure(500, error), failure="timeout" if expired else "server_error")
+        return openai_api.failure(500, error)._replace(failure="timeout" if expired else "server_error")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from schemas.answers import Answer, Request
 from transforms.models import openai_api
 from transforms.models.openai_api import identity
-from transforms.models.openai_client import Client, ExchangeError, loop_in_thread
+from transforms.models.openai_client import Client, ExchangeError, loop_in_thread, on_one_core
 from transforms.models.openai_endpoints import FIRST_PAUSE, PASSING, REFUSING, Endpoint, pause
 from transforms.models.settings import OpenAISettings
 
@@ -60,7 +60,6 @@ class OpenAIEngine:
         from pyreqwest.http import Url
 
         self.settings, self.in_flight = settings, settings.in_flight
-        self._client = Client(settings, settings.timeout)
         patience = settings.max_tries * max(settings.max_wait, settings.timeout)
         self._endpoints = [
             Endpoint(base, settings.in_flight, settings.max_wait, patience) for base in settings.base_url
@@ -74,10 +73,12 @@ class OpenAIEngine:
         self._submitted: deque[_Call] = deque()
         self._again: deque[_Call] = deque()
         self._pausing: set[_Call] = set()
-        self._flying: dict[asyncio.Task[None], _Call] = {}
+        self._flying: dict[_Call, asyncio.Task[None]] = {}
         self._awake = self._closed = False
         self._alarm: asyncio.TimerHandle | None = None
-        self._loop, self._thread = loop_in_thread("sluice-openai")
+        with on_one_core():
+            self._client = Client(settings, settings.timeout)
+            self._loop, self._thread = loop_in_thread("sluice-openai")
 
     def submit(self, request: Request) -> Future[Answer]:
         """Queue one request, from any thread. The future is set by the engine's thread."""
@@ -103,8 +104,8 @@ class OpenAIEngine:
             self._thread.join()
 
     async def _stop(self) -> None:
-        stopped = set(self._flying.values()) | self._pausing
-        tasks = list(self._flying)
+        stopped = set(self._flying) | self._pausing
+        tasks = list(self._flying.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -159,13 +160,10 @@ class OpenAIEngine:
         call.tries += 1
         call.last = endpoint
         probe = endpoint.sent()
-        task = self._loop.create_task(self._try(call, endpoint, probe))
-        self._flying[task] = call
+        self._flying[call] = self._loop.create_task(self._try(call, endpoint, probe))
 
     async def _try(self, call: _Call, endpoint: Endpoint, probe: bool) -> None:
         """Send a request once, and see to what comes of it."""
-        task = asyncio.current_task()
-        assert task is not None
         sent_at = time.monotonic()
         answer = None
         try:
@@ -174,7 +172,7 @@ class OpenAIEngine:
             answer = Answer(failure="engine_error", detail=f"{type(error).__name__}: {error}")
         finally:
             endpoint.returned(probe)
-            del self._flying[task]
+            del self._flying[call]
         try:
             if answer is not None:
                 self._settle(call, answer, time.monotonic() - sent_at)
@@ -194,7 +192,7 @@ class OpenAIEngine:
         if answer.failure is None:
             endpoint.succeeded()
             return answer
-        answer = replace(answer, detail=f"{urlsplit(endpoint.base).hostname}: {answer.detail}")
+        answer = answer._replace(detail=f"{urlsplit(endpoint.base).hostname}: {answer.detail}")
         now, status = time.monotonic(), received.status if received else 0
         if status in (400, 422) and received and self._adapted(received.content, body):
             endpoint.alive()
@@ -244,4 +242,4 @@ class OpenAIEngine:
     def _settle(self, call: _Call, answer: Answer, latency: float = 0.0) -> None:
         self._awake = True  # what the future's callbacks submit is pumped after them
         answer = self._client.secrets.cleared(answer)
-        call.future.set_result(replace(answer, tries=call.tries, latency=latency))
+        call.future.set_result(answer._replace(tries=call.tries, latency=latency))

@@ -65,7 +65,7 @@ def test_an_answer_comes_back_as_it_was_and_polars_reads_it(tmp_path: Path) -> N
     with Journal(tmp_path, rows=2) as journal:
         futures = [
             journal.add(key(1), "engine", REQUEST, answer),
-            journal.add(key(2), "another", replace(REQUEST, attempt=1), FAILED),
+            journal.add(key(2), "another", REQUEST._replace(attempt=1), FAILED),
         ]
         assert [future.result(10) for future in futures] == [answer, FAILED]
         assert journal.find([key(2), key(3), key(1), key(1)]) == {key(1): answer, key(2): FAILED}
@@ -99,7 +99,7 @@ def test_the_first_success_counts_or_else_the_last_failure(
     tmp_path: Path, outcomes: str, counts: int, together: bool
 ) -> None:
     entries = [
-        (key(0), Answer(f"answer {at}") if outcome == "s" else replace(FAILED, detail=str(at)))
+        (key(0), Answer(f"answer {at}") if outcome == "s" else FAILED._replace(detail=str(at)))
         for at, outcome in enumerate(outcomes)
     ]
     if together:
@@ -266,7 +266,7 @@ def test_any_history_answers_as_a_dictionary_would(steps: list[tuple[str, Any]],
                     journal = Journal(folder, seconds=0, rows=rows)
                 writer = journal if step == "add" else Journal(folder, seconds=0, rows=rows)
                 for number, (of, works) in enumerate(what):
-                    answer = Answer(f"{at}.{number}") if works else replace(FAILED, detail=f"{at}.{number}")
+                    answer = Answer(f"{at}.{number}") if works else FAILED._replace(detail=f"{at}.{number}")
                     before = counts.get(key(of))
                     if before is None or before.failure is not None:
                         counts[key(of)] = answer
@@ -316,7 +316,7 @@ def test_a_rank_tells_the_place(number: int, failed: list[bool]) -> None:
 
 
 def test_merging_goes_in_tiers_and_rewrites_little(tmp_path: Path) -> None:
-    entries = [(key(at % 50), Answer(str(at)) if at % 3 else replace(FAILED, detail=str(at))) for at in range(70)]
+    entries = [(key(at % 50), Answer(str(at)) if at % 3 else FAILED._replace(detail=str(at))) for at in range(70)]
     separate(tmp_path, entries[:9])
     merge(tmp_path, at_least=4)
     assert names(tmp_path) == ["00000000-00000008.parquet"]
@@ -351,7 +351,7 @@ def test_merged_segments_have_good_row_groups(tmp_path: Path) -> None:
 
 
 def test_a_merge_killed_at_any_step_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    entries = [(key(at % 4), Answer(str(at)) if at % 3 else replace(FAILED, detail=str(at))) for at in range(6)]
+    entries = [(key(at % 4), Answer(str(at)) if at % 3 else FAILED._replace(detail=str(at))) for at in range(6)]
     before = tmp_path / "before"
     separate(before, entries)
     expected = found(before, [key(at) for at in range(4)])
@@ -494,11 +494,11 @@ def test_the_summary_counts_what_counts_and_what_was_paid(tmp_path: Path) -> Non
     def add(entries: Sequence[tuple[str, str, str, Answer]]) -> None:
         with Journal(tmp_path) as journal:
             for one, identity, template, answer in entries:
-                journal.add(key(one), identity, replace(REQUEST, template=template), answer)
+                journal.add(key(one), identity, REQUEST._replace(template=template), answer)
 
     paid = Answer("x", input_tokens=100, output_tokens=10)
     add([("a", "small", "judge@1", FAILED), ("b", "small", "judge@1", FAILED), ("c", "small", "judge@2", paid)])
-    add([("a", "small", "judge@1", paid), ("d", "large", "judge@1", replace(FAILED, failure="server_error"))])
+    add([("a", "small", "judge@1", paid), ("d", "large", "judge@1", FAILED._replace(failure="server_error"))])
     add([("c", "small", "judge@2", paid), ("b", "small", "judge@1", FAILED)])
     whole = summary(tmp_path)
     assert (whole.segments, whole.requests, whole.keys, whole.answers) == (3, 7, 4, 2)

@@ -574,3 +574,24 @@ def test_any_retry_after_is_seconds_or_nothing(value: str) -> None:
 
     seconds = retry_after(Told())
     assert seconds is None or 0 <= seconds < float("inf")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="threads cannot be held to a core here")
+@pytest.mark.skipif(os.cpu_count() == 1, reason="wants two cores")
+def test_the_engines_threads_share_a_core_and_their_starter_has_all(server: Server) -> None:
+    allowed = os.sched_getaffinity(0)
+    script = """if True:
+        import os, sys
+        from schemas.answers import Request
+        from transforms.models.openai_engine import OpenAIEngine
+        from transforms.models.settings import OpenAISettings
+        import psutil
+        engine = OpenAIEngine(OpenAISettings(engine="openai", model="judge", base_url=(sys.argv[1],)))
+        assert engine.submit(Request((("user", "?"),), "t@1")).result().failure is None
+        print([sorted(os.sched_getaffinity(one.id)) for one in psutil.Process().threads()])
+        """
+    done = subprocess.run([sys.executable, "-c", script, server.url], capture_output=True, text=True, check=True)
+    held = json.loads(done.stdout)
+    alone = [cores for cores in held if len(cores) == 1]
+    assert len(alone) >= 2 and all(cores == alone[0] for cores in alone)
+    assert sorted(allowed) in held

@@ -161,6 +161,7 @@ def test_two_objects_are_none(text: str) -> None:
         '{"reason": "r", "level": Infinity}',
         '{"reason": "r", "level": -Infinity}',
         '{"reason": "r", "level": 1e999}',
+        '{"reason": "r", "level": 1e300}',
         '{"reason": "r", "level": 1, "level": 4}',
         '{"reason": "r", "level": 04}',
         '{"reason": "r", "level": +4}',
