@@ -17,8 +17,7 @@ from transforms.models.budgets import Budget
 from transforms.models.journal import Journal
 
 _YOUNG: Final = 50_000
-"""Objects made before those that live are looked through for cycles: hundreds of requests in flight are tens of thousands
-of objects, and Python's 700 would have them looked through all the time (benchmarks/model_requests.py: a tenth of the rate)."""
+"""New objects after which Python looks for cycles: with hundreds of requests in flight, its 700 would have it look all the time."""
 
 _journals: Final[dict[Path, Journal]] = {}
 _clients: Final[dict[tuple[Desk, str, int], Client]] = {}

@@ -31,8 +31,8 @@ from transforms.io.sources import SourceError
 from transforms.io.tables import shaped
 from transforms.models.asking import AskingError, Reply
 
-_SIDE_BY_SIDE: Final = 2
-"""Chunks whose requests are all handed over, while their last replies are awaited."""
+_HELD_BYTES: Final = 256 << 20
+"""Bytes of chunks that may wait for their replies beside the newest two: small chunks keep an engine busy together."""
 
 _FATAL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -128,13 +128,16 @@ class AskModel(beam.DoFn):
             self.pending.append((chunk, self.desk.client(self.stage).ask(requests)))
         except Exception as error:
             record_failure(self.work, chunk.split, self.stage.name, error)
-        while self.pending and (len(self.pending) > _SIDE_BY_SIDE or self.pending[0][1].done()):
+        while self.pending and (self.pending[0][1].done() or self._full()):
             yield from self._settled()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         while self.pending:
             for chunk in self._settled():
                 yield WindowedValue(chunk, GlobalWindow().max_timestamp(), [GlobalWindow()])
+
+    def _full(self) -> bool:
+        return sum(chunk.kept.nbytes for chunk, _ in list(self.pending)[:-2]) > _HELD_BYTES
 
     def _settled(self) -> Iterator[Chunk]:
         chunk, future = self.pending.popleft()

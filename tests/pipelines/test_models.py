@@ -195,6 +195,14 @@ def test_two_workers_and_one_send_the_same_and_publish_the_same(tmp_path: Path, 
     assert manifest(tmp_path / "one") == manifest(tmp_path / "two")
 
 
+def test_many_small_splits_keep_the_model_busy_together(tmp_path: Path) -> None:
+    with started("--latency", "0.3") as server:
+        path = configured(tmp_path, server, chats(40), split_bytes=1024, model={"in_flight": 16})
+        facts = run(path, tmp_path / "out", "--workers", "1").json
+        assert facts["splits"]["total"] > 10 and facts["usage"]["judge"]["requests"] == 80
+        assert server.stats()["max_concurrent"] == 16
+
+
 def test_the_key_stands_nowhere(tmp_path: Path, server: Server) -> None:
     marks = "[[expired-key]]", "[[echo-key]]"
     rows = [scored(at, f"and then {at}? {marks[at % 2]}") for at in range(30)]

@@ -206,8 +206,7 @@ def retry_after(response: Any) -> float | None:
 def on_one_core() -> Iterator[None]:
     """Threads that are started within stay on one core of those allowed to this process; the caller does not.
 
-    The event loop and the HTTP client's thread hand each other Python's lock at every answer: across cores that takes a third
-    more CPU time, and a tenth of the rate with 512 in flight (benchmarks/model_requests.py).
+    The event loop and the HTTP client's thread hand each other Python's lock at every answer, which is dear across cores.
     """
     try:
         allowed = os.sched_getaffinity(0)
