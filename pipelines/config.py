@@ -100,7 +100,7 @@ class RunConfig(Model):
     pipeline: str
     dataset: DatasetConfig
     sources: Annotated[list[SourceConfig], Field(min_length=1)]
-    output: str | None = Field(None, description="directory of the dataset; --output wins")
+    output: str | None = Field(None, description="directory of the dataset, or a URI such as s3://bucket/folder; --output wins")
     on_source_error: Literal["fail", "skip"] = Field(
         "fail", description="fail: nothing is published while a source cannot be read; skip: publish without it"
     )
@@ -173,7 +173,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override}: {dotted} is no place in the config: {error}") from error
 
 
-C = TypeVar("C", bound=RunConfig)
+C = TypeVar("C", bound=Model)
 
 
 def validate(kind: type[C], values: dict[str, Any], path: Path) -> C:

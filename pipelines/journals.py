@@ -59,18 +59,19 @@ def show(facts: dict[str, Any]) -> None:
         table.add_column(heading)
     for heading in ("requests", "answered", "tokens in", "tokens out"):
         table.add_column(heading, justify="right")
-    table.add_column("failures")
     for used in facts["usage"]:
         identity = json.loads(used["identity"])
-        failures = ", ".join(f"{kind} {count:,}" for kind, count in used["failures"].items())
         numbers = (used["requests"], used["answers"], used["input_tokens"], used["output_tokens"])
         table.add_row(
             f"{identity['engine']} {identity['model']}",
             used["template"],
             *(f"{number:,}" for number in numbers),
-            failures,
         )
     console.print(table)
+    for used in facts["usage"]:
+        if used["failures"]:
+            kinds = ", ".join(f"{kind} {count:,}" for kind, count in used["failures"].items())
+            console.print(f"\n{used['template']} failed: {kinds}")
     for stage, used in facts["last_run"].items():
         console.print(
             f"\nlatest snapshot, {stage}: {used['replies']:,} replies: {used['hits']:,} from the journal, "

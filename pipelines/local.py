@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import shlex
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import IO
 
 import apache_beam as beam
 import psutil
@@ -23,56 +19,13 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from pipelines import worker
+from pipelines.locks import scratch
 
 _GRACE_SECONDS = 0.5
 """How long a run may take to end by itself once a worker has failed."""
 
 _WORKER_THREAD = "run_worker"
 """Beam's name of the threads that wait for worker processes."""
-
-_OLD_WORKERS_SECONDS = 30.0
-
-
-class OutputBusyError(Exception):
-    """Another run writes to this output."""
-
-
-@contextmanager
-def locked(work: Path) -> Iterator[None]:
-    """Hold the output's lock; wait for workers of a killed run to be gone.
-
-    Raises:
-        OutputBusyError: another run holds the lock.
-    """
-    work.mkdir(parents=True, exist_ok=True)
-    with (work / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise OutputBusyError(
-                f"{work.parent}: expected to be alone, but process {lock.read().strip() or '?'} is writing there; "
-                "wait for it or give another --output"
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        with (work / "workers.lock").open("a") as workers:
-            _wait_for_lock(workers, work)
-        yield
-
-
-def _wait_for_lock(workers: IO[str], work: Path) -> None:
-    """Take and release the lock that every worker shares while it lives."""
-    until = time.monotonic() + _OLD_WORKERS_SECONDS
-    while True:
-        try:
-            fcntl.flock(workers, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > until:
-                raise OutputBusyError(f"{work.parent}: workers of an earlier run are still alive") from None
-            time.sleep(0.1)
 
 
 class LocalRunner:
@@ -84,8 +37,8 @@ class LocalRunner:
 
     def __init__(self, work: Path, workers: int, on_lost: Callable[[str], None]) -> None:
         self.work, self.workers, self.on_lost = work, workers, on_lost
-        self.claims = work / "claims"
-        self.log = work / "logs" / "workers.log"
+        self.claims = scratch(work) / "claims"
+        self.log = scratch(work) / "logs" / "workers.log"
         self.lost = threading.Event()
 
     def run(self, build: Callable[[beam.Pipeline], object], elements: int) -> None:
@@ -101,7 +54,7 @@ class LocalRunner:
         for old in self.claims.iterdir():
             old.unlink()
         os.environ[worker.PARENT] = str(os.getpid())
-        os.environ[worker.LOCK] = str(self.work.parent / "workers.lock")
+        os.environ[worker.LOCK] = str(scratch(self.work.parent) / "workers.lock")
         os.environ[worker.CLAIMS] = str(self.claims)
         os.environ.setdefault("POLARS_MAX_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
         command = f"exec {shlex.quote(sys.executable)} -P -m pipelines.worker >>{shlex.quote(str(self.log))} 2>&1"

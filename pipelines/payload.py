@@ -6,7 +6,7 @@ import errno
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
@@ -33,6 +33,9 @@ from transforms.models.asking import AskingError, Reply
 
 _HELD_BYTES: Final = 256 << 20
 """Bytes of chunks that may wait for their replies beside the newest two: small chunks keep an engine busy together."""
+
+IN_PROCESS: Final = ("vllm", "transformers")
+"""Engines that run in the worker's own process; others are asked over the network."""
 
 _FATAL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -81,12 +84,12 @@ def read_keys(index: int, plan: Path, work: Path, read: Callable[[Split], Iterat
 class ReadSplit(beam.DoFn):
     """Split index to its chunk, unless the split has a receipt."""
 
-    def __init__(self, recipe: Recipe, plan: Path, work: Path, lists: Path) -> None:
-        self.recipe, self.plan, self.work, self.lists = recipe, plan, work, lists
+    def __init__(self, recipe: Recipe, plan: Path, work: Path) -> None:
+        self.recipe, self.plan, self.work = recipe, plan, work
 
     def process(self, index: int) -> Iterator[Chunk]:
         split = splits.read_plan(self.plan, index)
-        if parts.receipt_path(self.work, part_name(self.lists, split)).exists():
+        if parts.receipt_path(self.work, split.part).exists():
             return
         worker.claim(str(split))
         try:
@@ -137,7 +140,8 @@ class AskModel(beam.DoFn):
                 yield WindowedValue(chunk, GlobalWindow().max_timestamp(), [GlobalWindow()])
 
     def _full(self) -> bool:
-        return sum(chunk.kept.nbytes for chunk, _ in list(self.pending)[:-2]) > _HELD_BYTES
+        held: int = sum(chunk.kept.nbytes for chunk, _ in list(self.pending)[:-2])
+        return held > _HELD_BYTES
 
     def _settled(self) -> Iterator[Chunk]:
         chunk, future = self.pending.popleft()
@@ -153,8 +157,8 @@ class AskModel(beam.DoFn):
 class CommitPart(beam.DoFn):
     """Chunk to part and receipt."""
 
-    def __init__(self, recipe: Recipe, work: Path, lists: Path, plan_hash: str) -> None:
-        self.recipe, self.work, self.lists, self.plan_hash = recipe, work, lists, plan_hash
+    def __init__(self, recipe: Recipe, work: Path, plan_hash: str) -> None:
+        self.recipe, self.work, self.plan_hash = recipe, work, plan_hash
 
     def process(self, chunk: Chunk) -> None:
         began = time.perf_counter()
@@ -162,8 +166,7 @@ class CommitPart(beam.DoFn):
             kept = shaped(pl.DataFrame(chunk.kept), self.recipe.kept)
             tallies = parts.tally(kept, chunk.rejected, self.recipe.tallies)
             seconds = sum(count.seconds for count in chunk.stages) + time.perf_counter() - began
-            name = part_name(self.lists, chunk.split)
-            parts.commit(self.work, name, self.plan_hash, chunk, kept, tallies, seconds)
+            parts.commit(self.work, chunk.split.part, self.plan_hash, chunk, kept, tallies, seconds)
         except Exception as error:
             record_failure(self.work, chunk.split, "commit", error)
         worker.release(str(chunk.split))
@@ -182,18 +185,11 @@ class WriteShard(beam.DoFn):
         worker.release(what)
 
 
-_digests: dict[Path, dict[str, keys.SplitList]] = {}
-
-
-def part_name(lists: Path, split: Split) -> str:
-    """A split's part: named after the split and the digest of its list."""
-    if lists not in _digests:
-        _digests[lists] = keys.written(lists)
-    return f"{split.key}-{_digests[lists][split.key].digest}"
-
-
 class PayloadPass(beam.PTransform):
-    """Split indices to committed parts."""
+    """Split indices to committed parts.
+
+    ``model_hints`` are Beam's resource hints for the steps that run a model in their own process, and for no others.
+    """
 
     def __init__(
         self,
@@ -201,25 +197,28 @@ class PayloadPass(beam.PTransform):
         stages: tuple[AnyStage, ...],
         plan: Path,
         work: Path,
-        lists: Path,
         plan_hash: str,
         desk: Desk,
+        model_hints: Mapping[str, str] | None = None,
     ):
         super().__init__()
         self.recipe, self.stages, self.plan, self.desk = recipe, stages, plan, desk
-        self.work, self.lists, self.plan_hash = work, lists, plan_hash
+        self.model_hints = model_hints or {}
+        self.work, self.plan_hash = work, plan_hash
 
     def expand(self, indices: beam.PCollection) -> beam.PCollection:
-        read = beam.ParDo(ReadSplit(self.recipe, self.plan, self.work, self.lists))
+        read = beam.ParDo(ReadSplit(self.recipe, self.plan, self.work))
         chunks = indices | "read" >> read.with_output_types(Chunk)
         for stage in self.stages:
-            step = (
+            step = beam.ParDo(
                 AskModel(stage, self.recipe, self.work, self.desk)
                 if isinstance(stage, ModelStage)
                 else ApplyStage(stage, self.recipe, self.work)
             )
-            chunks = chunks | stage.name >> beam.ParDo(step).with_output_types(Chunk)
-        return chunks | "commit" >> beam.ParDo(CommitPart(self.recipe, self.work, self.lists, self.plan_hash))
+            if isinstance(stage, ModelStage) and stage.model.engine in IN_PROCESS:
+                step = step.with_resource_hints(**self.model_hints)
+            chunks = chunks | stage.name >> step.with_output_types(Chunk)
+        return chunks | "commit" >> beam.ParDo(CommitPart(self.recipe, self.work, self.plan_hash))
 
 
 def key_reader(recipe: Recipe, plan: Path, work: Path) -> Callable[[int], Iterator[KeyTable]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pipelines.config import ConfigError, RunConfig, SourceConfig
 from pipelines.recipe import Recipe
@@ -17,9 +17,14 @@ from transforms.chunks import AnyStage, Stage
 from transforms.io import chats, files, reading, sources, splits
 from transforms.io.chats import ChatFormat, ChatSource, Mapping
 from transforms.io.sources import Found, Probe, SourceError
+from transforms.io.splits import Splits
 
 READING = ("read", "read keys")
 """Where a failure is the source's, not a stage's."""
+
+
+_PROBED_AT_ONCE: Final = 1_000
+"""Files whose heads and footers are in memory together; a footer of many row groups takes megabytes."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Sources:
     """Every source file in order of its relative URI, and the splits of those that can be read."""
 
     files: list[SourceFile]
-    splits: list[Split]
+    splits: Splits
 
 
 def chat_source(config: RunConfig, base: Path) -> ChatSource:
@@ -67,7 +72,7 @@ def discover(config: RunConfig, source: ChatSource, output: Path | None = None) 
     for index, entry in enumerate(config.sources):
         found += [(index, file) for file in sources.find(entry.uri, entry.root, entry.storage_options)]
     if output is not None:
-        own = f"file://{output.resolve()}/"
+        own = f"{output}/" if files.on_store(output) else f"file://{output.resolve()}/"
         found = [item for item in found if not item[1].uri.startswith(own)]
     found.sort(key=lambda item: item[1].relative_uri)
     for (_, one), (_, other) in zip(found, found[1:], strict=False):
@@ -76,17 +81,31 @@ def discover(config: RunConfig, source: ChatSource, output: Path | None = None) 
                 f"sources: {one.uri} and {other.uri} are both {one.relative_uri}; set a common root for their sources"
             )
     small = 0 if config.limit else config.split_bytes // 16
-    probes = sources.probe_all([file for _, file in found], small)
-    described = [_source_file(source, i, file, probe) for (i, file), probe in zip(found, probes, strict=True)]
-    cut = [
-        split
-        for file, probe in zip(described, probes, strict=True)
-        if isinstance(probe, Probe) and file.error is None
-        for split in splits.cut(file, probe, config.split_bytes)
-    ]
-    if config.limit is not None:
-        cut = limited(cut, config.limit, source)
-    return Sources(described, cut)
+    planned = cut(found, _probes([file for _, file in found], small), source, config.split_bytes)
+    if config.limit is None:
+        return planned
+    return Sources(planned.files, Splits.of(limited(planned.splits, config.limit, source)))
+
+
+def _probes(found: list[Found], small: int) -> Iterator[Probe | SourceError]:
+    for at in range(0, len(found), _PROBED_AT_ONCE):
+        yield from sources.probe_all(found[at : at + _PROBED_AT_ONCE], small)
+
+
+def cut(
+    found: Iterable[tuple[int, Found]], probes: Iterable[Probe | SourceError], source: ChatSource, target: int
+) -> Sources:
+    """Describe files as their probes come, and cut those that can be read; no probe is kept, as footers are large."""
+    described: list[SourceFile] = []
+
+    def pieces() -> Iterator[Split]:
+        for (index, file), probe in zip(found, probes, strict=True):
+            described.append(_source_file(source, index, file, probe))
+            if isinstance(probe, Probe) and described[-1].error is None:
+                yield from splits.cut(described[-1], probe, target)
+
+    planned = Splits.of(pieces())
+    return Sources(described, planned)
 
 
 def _source_file(source: ChatSource, index: int, found: Found, probe: Probe | SourceError) -> SourceFile:
@@ -126,7 +145,7 @@ def file_key(file: SourceFile, form: ChatFormat) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
 
 
-def limited(cut: list[Split], limit: int, source: ChatSource) -> list[Split]:
+def limited(cut: Sequence[Split], limit: int, source: ChatSource) -> list[Split]:
     """The first splits, the last one shortened, that hold ``limit`` source rows."""
     kept, left = [], limit
     for split in cut:
@@ -228,7 +247,8 @@ class Ledger:
                 changed[file.uri] = replace(file, key=hashlib.sha256(f"{file.key}{salt}".encode()).hexdigest()[:20])
         self._write(seen)
         settled = [changed.get(file.uri, file) for file in found.files]
-        return Sources(settled, [replace(s, file=changed.get(s.file.uri, s.file)) for s in found.splits])
+        files_of_splits = [changed.get(file.uri, file) for file in found.splits.files]
+        return Sources(settled, found.splits.of_files(files_of_splits))
 
     def record(self, digests: dict[str, str]) -> None:
         """Note the SHA-256 of files that were read whole."""

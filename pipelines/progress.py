@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +14,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from transforms.io import files
+
 _POLL_SECONDS = 0.25
+
+_STORE_POLL_SECONDS = 5.0
+"""Listing objects is slow, and paid for."""
 
 
 class Progress:
@@ -39,17 +43,17 @@ class Progress:
             finished = threading.Event()
             seen: set[str] = set()
             rows, began = 0, time.monotonic()
-            first = _names(folder)
+            first = files.names(folder)
             answers, tokens = 0, 0
-            segments = _names(journal) if journal else set()
+            segments = files.names(journal) if journal else set()
 
             def poll() -> None:
                 nonlocal rows, answers, tokens
-                now = _names(folder)
+                now = files.names(folder)
                 for new in now - seen - first if name == "rows" else ():
                     rows += _rows(folder / new)
                 seen.update(now)
-                for new in _names(journal) - segments if journal else ():
+                for new in files.names(journal) - segments if journal else ():
                     segments.add(new)
                     added = _answers(journal / new) if journal else (0, 0)
                     answers, tokens = answers + added[0], tokens + added[1]
@@ -60,7 +64,7 @@ class Progress:
                 bars.update(task, completed=min(len(now), total), speed=", ".join(speed))
 
             def watch() -> None:
-                while not finished.wait(_POLL_SECONDS):
+                while not finished.wait(_STORE_POLL_SECONDS if files.on_store(folder) else _POLL_SECONDS):
                     poll()
 
             thread = threading.Thread(target=watch, daemon=True)
@@ -73,16 +77,11 @@ class Progress:
                 thread.join()
 
 
-def _names(folder: Path) -> set[str]:
-    if not folder.exists():
-        return set()
-    return {entry.name for entry in os.scandir(folder) if not entry.name.startswith(".")}
-
-
 def _answers(segment: Path) -> tuple[int, int]:
     """Answers in a segment of the journal, and the tokens they took."""
     try:
-        held = pl.read_parquet(segment, columns=["input_tokens", "output_tokens"])
+        with files.fetched(segment) as here:
+            held = pl.read_parquet(here, columns=["input_tokens", "output_tokens"])
     except (OSError, pl.exceptions.PolarsError):
         return 0, 0
     return len(held), int(held["input_tokens"].sum()) + int(held["output_tokens"].sum())

@@ -12,25 +12,29 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import polars as pl
 
-from pipelines import payload, planning
+from pipelines import payload, planning, runners, worker
 from pipelines.config import RunConfig
 from pipelines.desk import Desk
-from pipelines.local import LocalRunner, locked
+from pipelines.locks import locked
 from pipelines.planning import Ledger, Sources
 from pipelines.progress import Progress
 from pipelines.recipe import Recipe
+from pipelines.runners import LocalProfile, Profile, Runner
 from pipelines.usercode import UserFunction
-from schemas.provenance import MANIFEST_VERSION, Counts, Receipt, Split
+from schemas.provenance import MANIFEST_VERSION, Counts, Split
 from transforms.chunks import ModelStage
-from transforms.io import cards, files, key_pass, keys, parts, reports, snapshots, splits
+from transforms.io import cards, files, key_pass, keys, parts, plans, receipts, reports, snapshots, splits
 from transforms.io.chats import ChatSource
-from transforms.io.parts import PartError
+from transforms.io.receipts import Finished
+from transforms.io.splits import Splits
 from transforms.models.budgets import cost
 from transforms.models.journal import merge
 
@@ -61,6 +65,7 @@ class Job:
     on_lost: Callable[[str], None]
     progress: Progress
     retry_failed: bool = False
+    profile: Profile = field(default_factory=LocalProfile)
 
 
 @dataclass
@@ -87,30 +92,32 @@ def run(job: Job) -> Result:
     settings = planning.plan_settings(job.config, job.recipe, job.own_stages, job.user_key)
     plan_hash = planning.plan_hash(settings)
     work = job.output / "work" / plan_hash[:16]
-    with locked(job.output / "work"):
+    with locked(job.output / "work") as expect_held:
         files.sweep(job.output)
         found = Ledger(work / "sources.json").settle(planning.discover(job.config, job.source, job.output), job.source)
-        shutil.rmtree(work / "failures", ignore_errors=True)
+        files.remove(work / "failures")
         _expect_space(found.splits, work, job.output)
-        workers = job.workers or _worth(found.splits)
-        runner = LocalRunner(work, workers, job.on_lost)
-        lists, pending = _key_pass(job, runner, found, work)
+        workers = job.workers or job.profile.workers or _worth(found.splits)
+        runner = runners.start(job.profile, work, workers, job.on_lost)
+        lists, exact = _key_pass(job, runner, found, work)
         if job.retry_failed:
-            parts.forget(work, lambda receipt: any(count.usage.get("failed") for count in receipt.stages))
-        reused, computed = _payload_pass(job, runner, pending, work, lists, plan_hash)
+            receipts.forget(work, lambda receipt: any(count.usage.get("failed") for count in receipt.stages))
+        reused, computed, listed = _payload_pass(job, runner, exact, work, lists, plan_hash)
         failed = payload.failures(work)
         _report_failures(job, found, failed)
-        receipts = _receipts(work, lists, pending, failed)
-        Ledger(work / "sources.json").record(_digests(found, pending, receipts))
-        groups = _compact(job, runner, work, pending, receipts)
-        counts, tallies = snapshots.total(receipts.values())
+        finished = _receipts(job, runner, work, exact, listed, failed)
+        Ledger(work / "sources.json").record(_digests(finished))
+        groups = _compact(job, runner, work, finished)
+        counts = finished.counts
         _expect_answers(job, counts)
         if imbalance := counts.imbalance():
             raise RunError(f"counts do not reconcile: {imbalance}")
-        manifest = _manifest(job, settings, plan_hash, found, receipts, counts, tallies, failed)
-        split_counts = {"total": len(pending), "computed": computed, "reused": reused, "failed": len(failed)}
-        facts = _facts(job, workers, started, found, split_counts, receipts, counts)
-        snapshot, changed = _publish(job.output, work, groups, manifest, facts)
+        manifest = _manifest(job, settings, plan_hash, found, finished, failed)
+        split_counts = {"total": len(exact), "computed": computed, "reused": reused, "failed": len(failed)}
+        facts = _facts(job, workers, started, found, split_counts, counts)
+        snapshot = _publish(job.output, work, groups, manifest, facts)
+        expect_held()
+        changed = _flip(job.output, snapshot)
         return Result(snapshot, counts, manifest["counts"]["labels"], failed, changed, split_counts, facts["usage"])
 
 
@@ -121,6 +128,8 @@ def _worth(found: Sequence[Split]) -> int:
 
 
 def _expect_space(pending: Sequence[Split], work: Path, output: Path) -> None:
+    if files.on_store(output):
+        return
     done = {receipt.rpartition("-")[0] for receipt in parts.receipts(work)}
     wanted = int(SPACE_FACTOR * sum(split.bytes for split in pending if split.key not in done))
     free = shutil.disk_usage(output).free
@@ -128,81 +137,70 @@ def _expect_space(pending: Sequence[Split], work: Path, output: Path) -> None:
         raise RunError(f"{output}: expected about {wanted:,} free bytes, found {free:,}; free some or move --output")
 
 
-def _indices(pipeline: beam.Pipeline, order: list[int]) -> beam.PCollection:
-    return pipeline | "plan" >> beam.Create(order, reshuffle=False) | "deal" >> beam.Reshuffle()
+def _indices(pipeline: beam.Pipeline, rows: int, hands: int, work: Path) -> beam.PCollection:
+    """Indices of a plan's rows, dealt out to so many hands in turn; the graph holds ranges of them."""
+    ranges = pipeline | "plan" >> beam.Create(plans.ranges(rows, hands), reshuffle=False)
+    dealt = ranges | "arrive" >> beam.Map(worker.arrive, work) | "deal" >> beam.Reshuffle()
+    return dealt | "rows" >> beam.FlatMapTuple(plans.rows).with_output_types(int)
 
 
-def _key_pass(job: Job, runner: LocalRunner, found: Sources, work: Path) -> tuple[Path, list[Split]]:
+def _key_pass(job: Job, runner: Runner, found: Sources, work: Path) -> tuple[Path, Splits]:
     """Run the key pass, or find it done. Returns its lists and the splits they show to hold rows."""
     by = f"{keys.VERSION} {planning.plan_hash(job.config.deciding())}"
-    name = hashlib.sha256("\n".join([by, *(f"{s.key} {s.start} {s.stop}" for s in found.splits)]).encode()).hexdigest()
-    lists = work / "lists" / name[:16]
+    lists = work / "lists" / splits.digest(found.splits, by)[:16]
     done = lists / "DONE"
     if not done.exists():
-        shutil.rmtree(lists, ignore_errors=True)
-        lists.mkdir(parents=True)
+        files.remove(lists)
         plan = work / "keys.parquet"
-        splits.write_plan(plan, found.splits)
+        order = splits.deal(found.splits.table["bytes"], runner.workers)
+        splits.write_plan(plan, found.splits, order)
         read = payload.key_reader(job.recipe, plan, work)
-        bits = keys.prefix_bits(sum(split.bytes for split in found.splits) // 2048)
-        order = splits.deal(found.splits, runner.workers)
+        bits = keys.prefix_bits(found.splits.bytes // 2048)
 
         def build(pipeline: beam.Pipeline) -> None:
-            _indices(pipeline, order) | "key pass" >> key_pass.KeyPass(read, lists, bits)
+            _indices(pipeline, len(order), runner.workers, work) | "key pass" >> key_pass.KeyPass(read, lists, bits)
 
         with job.progress.phase("keys", len(found.splits), work / "keytables"):
             runner.run(build, len(order))
         if not payload.failures(work):
-            files.write_bytes(done, b"")
-    written = keys.written(lists)
-    return lists, _exact(found.splits, written)
-
-
-def _exact(planned: Sequence[Split], written: dict[str, keys.SplitList]) -> list[Split]:
-    """The splits that hold rows, now that the ends of compressed streams are known; every file's first one."""
-    exact: list[Split] = []
-    for split in planned:
-        piece = split
-        while (facts := written.get(piece.key)) is not None:
-            closed = (
-                replace(piece, stop=piece.start + piece.bytes)
-                if piece.stop is None and piece.file.container != "parquet"
-                else piece
-            )
-            if facts.rows or piece.ordinal == 0:
-                exact.append(closed)
-            if split.stop is not None:
-                break
-            piece = payload.following(piece)
-    return exact
+            files.write_arrow(done, keys.written(lists).to_arrow())
+    written = pl.DataFrame(files.read_arrow(done)) if done.exists() else keys.written(lists)
+    return lists, splits.exact(found.splits, written)
 
 
 def _payload_pass(
-    job: Job, runner: LocalRunner, exact: list[Split], work: Path, lists: Path, plan_hash: str
-) -> tuple[int, int]:
-    """Compute every split without a receipt. Returns splits reused and computed."""
-    have = parts.receipts(work)
-    pending = [split for split in exact if payload.part_name(lists, split) not in have]
+    job: Job, runner: Runner, exact: Splits, work: Path, lists: Path, plan_hash: str
+) -> tuple[int, int, pl.DataFrame]:
+    """Compute every split without a receipt. Returns splits reused and computed, and all receipts there are."""
+    listed = receipts.listing(work)
+    pending = exact.without(listed)
     if pending:
         plan = work / "plan.parquet"
-        splits.write_plan(plan, pending)
-        order = splits.deal(pending, runner.workers)
+        order = splits.deal(pending.table["bytes"], runner.workers)
+        splits.write_plan(plan, pending, order)
         stages = planning.with_own(job.recipe.stages(lists), job.config, job.own_stages)
         journal = job.output / "work" / "journal"
-        shutil.rmtree(work / "leases", ignore_errors=True)
+        files.remove(work / "leases")
         desk = Desk(journal, work / "leases" / str(time.time_ns()), **job.config.budget.model_dump())
         transform = payload.PayloadPass(
-            job.recipe, stages, plan, work, lists, plan_hash, replace(desk, retry_failed=job.retry_failed)
+            job.recipe,
+            stages,
+            plan,
+            work,
+            plan_hash,
+            replace(desk, retry_failed=job.retry_failed),
+            runners.model_hints(job.profile),
         )
         if any(isinstance(stage, ModelStage) for stage in stages):
             merge(journal)
 
         def build(pipeline: beam.Pipeline) -> None:
-            _indices(pipeline, order) | "payload pass" >> transform
+            _indices(pipeline, len(order), runner.workers, work) | "payload pass" >> transform
 
         with job.progress.phase("rows", len(exact), work / "receipts", journal):
             runner.run(build, len(order))
-    return len(exact) - len(pending), len(pending)
+        listed = receipts.listing(work)
+    return len(exact) - len(pending), len(pending), listed
 
 
 def _report_failures(job: Job, found: Sources, failed: list[dict[str, str]]) -> None:
@@ -217,41 +215,45 @@ def _report_failures(job: Job, found: Sources, failed: list[dict[str, str]]) -> 
         raise RunError(f"{problems[0]}{more}; nothing was published, finished splits are kept; {advice}")
 
 
-def _receipts(work: Path, lists: Path, exact: Sequence[Split], failed: list[dict[str, str]]) -> dict[Split, Receipt]:
-    skipped = {failure["split"] for failure in failed}
-    paths = {s: parts.receipt_path(work, payload.part_name(lists, s)) for s in exact if s.key not in skipped}
-    missing = [split for split, path in paths.items() if not path.exists()]
-    if missing:
+def _receipts(
+    job: Job, runner: Runner, work: Path, exact: Splits, listed: pl.DataFrame, failed: list[dict[str, str]]
+) -> Finished:
+    """The receipts of all splits that did not fail; workers bundle them first where they are many."""
+    wanted = exact.where(~exact.keys.is_in([failure["split"] for failure in failed]))
+    if missing := wanted.without(listed):
         raise RunError(f"{missing[0]}: expected a receipt, found none ({len(missing)} missing); run again to resume")
-    found: dict[Split, Receipt] = {}
-    damaged: list[PartError] = []
-    for split, path in paths.items():
-        try:
-            found[split] = parts.read_receipt(path)
-        except PartError as error:
-            damaged.append(error)
-    if damaged:
-        raise damaged[0]
-    return found
-
-
-def _digests(found: Sources, exact: Sequence[Split], receipts: dict[Split, Receipt]) -> dict[str, str]:
-    return {s.file.uri: digest for s in exact if (r := receipts.get(s)) and (digest := r.source_sha256)}
-
-
-def _compact(
-    job: Job, runner: LocalRunner, work: Path, exact: Sequence[Split], receipts: dict[Split, Receipt]
-) -> list[snapshots.Group]:
-    """Write the shards of consecutive splits."""
-    ready = [split for split in exact if split in receipts]
-    bounds = planning.shard_groups([split.bytes for split in ready], job.config.shard_bytes)
-    groups = [snapshots.group([receipts[s] for s in ready[a:b]]) for a, b in bounds] or [snapshots.group([])]
-    missing = [g for g in groups if not (work / "shards" / g.key / "shard.json").exists()]
-    write = payload.WriteShard(job.recipe, work)
-    if missing:
+    loose = receipts.loose(work, listed)
+    if len(loose) >= receipts.WORTH_BUNDLING:
+        plan = work / "receipts.parquet"
+        bundles = receipts.write_plan(plan, loose)
+        bundle = partial(receipts.bundle, plan=plan, work=work)
 
         def build(pipeline: beam.Pipeline) -> None:
-            pipeline | beam.Create(missing, reshuffle=False) | beam.Reshuffle() | "write shards" >> beam.ParDo(write)
+            _indices(pipeline, bundles, runner.workers, work) | "bundle receipts" >> beam.Map(bundle)
+
+        with job.progress.phase("bundles", bundles, work / "bundles"):
+            runner.run(build, bundles)
+    return receipts.finished(work, wanted, listed)
+
+
+def _digests(finished: Finished) -> dict[str, str]:
+    return dict(finished.by_file().drop_nulls("sha256").select("uri", "sha256").iter_rows())
+
+
+def _compact(job: Job, runner: Runner, work: Path, finished: Finished) -> list[snapshots.Group]:
+    """Write the shards of consecutive splits."""
+    bounds = planning.shard_groups(finished.splits.table["bytes"].to_list(), job.config.shard_bytes)
+    groups = [snapshots.group(finished.facts["mark"][a:b]) for a, b in bounds] or [snapshots.group([])]
+    missing = snapshots.unwritten(work, groups)
+    if missing:
+        plan = work / "shards.parquet"
+        snapshots.write_plan(plan, missing)
+        read = partial(snapshots.read_plan, plan)
+        write = payload.WriteShard(job.recipe, work)
+
+        def build(pipeline: beam.Pipeline) -> None:
+            indices = _indices(pipeline, len(missing), runner.workers, work)
+            indices | "read groups" >> beam.Map(read) | "write shards" >> beam.ParDo(write)
 
         with job.progress.phase("shards", len(groups), work / "shards"):
             runner.run(build, len(missing))
@@ -263,25 +265,18 @@ def _manifest(
     settings: dict[str, Any],
     plan_hash: str,
     found: Sources,
-    receipts: dict[Split, Receipt],
-    counts: Counts,
-    tallies: dict[str, Any],
+    finished: Finished,
     failed: list[dict[str, str]],
 ) -> dict[str, Any]:
     """What decides bytes, and what came of it; shards are added on publication."""
-    rows: dict[str, int] = {}
-    digests: dict[str, str] = {}
-    for split, receipt in receipts.items():
-        name = split.file.relative_uri
-        rows[name] = rows.get(name, 0) + receipt.stages[0].rows_in
-        if receipt.source_sha256:
-            digests[name] = receipt.source_sha256
+    counts, tallies = finished.counts, finished.tallies
+    read = {name: (rows, digest) for _, name, rows, digest in finished.by_file().iter_rows()}
     errors = {failure["uri"]: failure["error"] for failure in failed}
     sources = [
         {
             **entry,
-            "sha256": digests.get(entry["uri"]),
-            "rows": rows.get(entry["uri"], 0),
+            "sha256": read.get(entry["uri"], (0, None))[1],
+            "rows": read.get(entry["uri"], (0, None))[0] or 0,
             "error": entry["error"] or errors.get(entry["uri"]),
         }
         for entry in planning.describe(found)
@@ -315,7 +310,6 @@ def _facts(
     started: datetime,
     found: Sources,
     split_counts: dict[str, int],
-    receipts: dict[Split, Receipt],
     counts: Counts,
 ) -> dict[str, Any]:
     """What happened in this run: never part of what decides bytes."""
@@ -330,7 +324,7 @@ def _facts(
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "host": {"system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count()},
-        "runner": "local",
+        "runner": job.profile.runner,
         "workers": workers,
         "started": started.isoformat(timespec="seconds"),
         "finished": finished.isoformat(timespec="seconds"),
@@ -387,38 +381,39 @@ def _revision() -> str | None:
 
 def _publish(
     output: Path, work: Path, groups: list[snapshots.Group], manifest: dict[str, Any], facts: dict[str, Any]
-) -> tuple[Path, bool]:
-    """Build the snapshot beside the others, move it into place, and flip LATEST last."""
+) -> Path:
+    """Build the snapshot beside the others, or find it there."""
     folder = output / "snapshots"
-    folder.mkdir(exist_ok=True)
     for stray in snapshots.stray_attempts(folder):
-        shutil.rmtree(stray, ignore_errors=True)
-    attempt = folder / f".attempt-{os.getpid()}-{time.monotonic_ns()}"
-    attempt.mkdir()
-    manifest = {**manifest, "shards": snapshots.place(work, groups, attempt)}
+        files.remove(stray)
+    manifest = {**manifest, "shards": snapshots.listed(work, groups)}
     text = _sorted(manifest)
     digest = hashlib.sha256(text).hexdigest()[:12]
-    known = {path.name.partition("-")[2]: path for path in sorted(folder.glob("[0-9]*-*"))}
+    known = snapshots.published(folder)
     if digest in known:
-        shutil.rmtree(attempt)
-        changed = not (output / "LATEST").exists() or (output / "LATEST").read_text().strip() != known[digest].name
-        files.write_bytes(output / "LATEST", f"{known[digest].name}\n".encode())
-        return known[digest], changed
-    data = [attempt / shard["path"] for shard in manifest["shards"] if shard["kind"] == "data"]
-    rejected = [attempt / shard["path"] for shard in manifest["shards"] if shard["kind"] == "rejected"]
-    files.write_bytes(attempt / "manifest.json", text)
-    files.write_bytes(attempt / "run.json", _sorted(facts))
-    manifest, facts = json.loads(text), json.loads(_sorted(facts))
-    files.write_bytes(attempt / "README.md", cards.render_card(manifest, facts).encode())
-    report = reports.render(manifest, facts, reports.samples(data, rejected))
-    files.write_bytes(attempt / "report.html", report.encode())
-    croissant = cards.croissant(manifest, facts["finished"])
-    files.write_bytes(attempt / "croissant.json", json.dumps(croissant, indent=1, default=str).encode())
+        return known[digest]
     number = max((int(path.name.partition("-")[0]) for path in known.values()), default=0) + 1
     snapshot = folder / f"{number:04d}-{digest}"
-    os.rename(attempt, snapshot)
-    files.write_bytes(output / "LATEST", f"{snapshot.name}\n".encode())
-    return snapshot, True
+    with snapshots.built(snapshot, text) as attempt:
+        snapshots.place(work, groups, attempt)
+        data = [attempt / shard["path"] for shard in manifest["shards"] if shard["kind"] == "data"]
+        rejected = [attempt / shard["path"] for shard in manifest["shards"] if shard["kind"] == "rejected"]
+        files.write_bytes(attempt / "run.json", _sorted(facts))
+        manifest, facts = json.loads(text), json.loads(_sorted(facts))
+        files.write_bytes(attempt / "README.md", cards.render_card(manifest, facts).encode())
+        report = reports.render(manifest, facts, reports.samples(data, rejected))
+        files.write_bytes(attempt / "report.html", report.encode())
+        croissant = cards.croissant(manifest, facts["finished"])
+        files.write_bytes(attempt / "croissant.json", json.dumps(croissant, indent=1, default=str).encode())
+    return snapshot
+
+
+def _flip(output: Path, snapshot: Path) -> bool:
+    """Point LATEST at a snapshot; whether it pointed elsewhere."""
+    pointer = output / "LATEST"
+    changed = not pointer.exists() or pointer.read_text().strip() != snapshot.name
+    files.write_bytes(pointer, f"{snapshot.name}\n".encode())
+    return changed
 
 
 def _sorted(value: dict[str, Any]) -> bytes:

@@ -9,19 +9,23 @@ from __future__ import annotations
 import fcntl
 import io
 import os
+import socket
 import sys
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 PARENT = "SLUICE_PARENT"
 LOCK = "SLUICE_WORKER_LOCK"
 CLAIMS = "SLUICE_CLAIMS"
 IDLE = "no split"
 
+T = TypeVar("T")
+
 _claimed: dict[str, None] = {}
+_arrived: set[Path] = set()
 
 
 def claim(what: str) -> None:
@@ -34,6 +38,30 @@ def release(what: str) -> None:
     """Note that it is done with it."""
     _claimed.pop(what, None)
     _note()
+
+
+def arrive(piece: T, work: Path) -> T:
+    """Pass on a piece of work. The first in a process leaves a sign of life in the work area: a cluster that cannot start
+    Python says nothing."""
+    if work not in _arrived:
+        _arrived.add(work)
+        from transforms.io import files
+
+        files.write_bytes(work / "arrived" / f"{socket.gethostname()}-{os.getpid()}", b"")
+    return piece
+
+
+def arrived(work: Path) -> bool:
+    """Whether a worker has given a sign of life."""
+    folder = work / "arrived"
+    return folder.exists() and any(folder.iterdir())
+
+
+def forget_arrivals(work: Path) -> None:
+    """Remove the signs of earlier workers."""
+    folder = work / "arrived"
+    for path in list(folder.iterdir()) if folder.exists() else ():
+        path.unlink(missing_ok=True)
 
 
 def _note() -> None:
@@ -50,7 +78,8 @@ class _Log(io.FileIO):
         return len(data)
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
+    """End this process when its parent does."""
     while os.getppid() == parent:
         time.sleep(0.2)
     os._exit(1)
@@ -61,7 +90,7 @@ def main() -> None:
     parent = int(os.environ[PARENT])
     if os.getppid() != parent:
         return
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=die_with, args=(parent,), daemon=True).start()
     sys.stdout = sys.stderr = io.TextIOWrapper(io.BufferedWriter(_Log(2, "w")), line_buffering=True)
     lock = open(os.environ[LOCK], "a")
     fcntl.flock(lock, fcntl.LOCK_SH)

@@ -41,7 +41,8 @@ class Split:
 
     ``start`` and ``stop`` are row indices for Parquet and byte offsets in the decompressed stream for line
     formats. ``stop`` is None for "to the end of the stream", which a compressed file does not tell.
-    ``bytes`` is the estimated Arrow size; an open split continues in steps of it.
+    ``bytes`` is the estimated Arrow size; an open split continues in steps of it. ``listed`` tells the split's list
+    from the key pass, once there is one: source rows read and the list's digest, with a dot between them.
     """
 
     file: SourceFile
@@ -49,11 +50,17 @@ class Split:
     start: int
     stop: int | None
     bytes: int
+    listed: str | None = None
 
     @property
     def key(self) -> str:
-        """Names the split's key table, part and receipt; stable as long as the file's content is."""
+        """Names the split's key table and list; stable as long as the file's content is."""
         return f"{self.file.key}-{self.ordinal:06d}"
+
+    @property
+    def part(self) -> str:
+        """Names the split's part and receipt: its key and the digest of its list."""
+        return f"{self.key}-{(self.listed or '').rpartition('.')[2]}"
 
     def __str__(self) -> str:
         unit = "rows" if self.file.container == "parquet" else "bytes"

@@ -87,7 +87,7 @@ def plan(*uris: str | Path, target: int | None = None, base: Path = Path(), **se
     given = config(*uris, **settings)
     source = planning.chat_source(given, base)
     found = planning.discover(given, source)
-    cut = found.splits
+    cut = list(found.splits)
     if target is not None:
         entry = given.sources[0]
         probes = {f.uri: sources.probe(f) for f in sources.find(entry.uri, entry.root, entry.storage_options)}

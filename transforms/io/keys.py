@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,34 +156,35 @@ def prefix_bits(instances: int) -> int:
     return min(10, max(0, (instances // 1_000_000).bit_length()))
 
 
-@dataclass(frozen=True, slots=True)
-class SplitList:
-    """What the key pass found of one split: source rows read, and the digest of its list."""
-
-    rows: int
-    digest: str
+FIRSTS: Final = "0123456789abcdef"
+"""What split keys, and so lists and receipts, begin with."""
 
 
-def written(folder: Path) -> dict[str, SplitList]:
-    """The lists of a finished key pass, by split key."""
-    names = (entry.name.split(".") for entry in os.scandir(folder) if entry.name.endswith(".arrow"))
-    return {name[0]: SplitList(int(name[1]), name[2]) for name in names if name[0]}
+def written(folder: Path) -> pl.DataFrame:
+    """The lists of a key pass: ``split``, source ``rows`` read, and the list's ``digest``. One listing tells them."""
+    names = pl.DataFrame({"name": [name for name, _ in files.stamps(folder, FIRSTS)]}, {"name": pl.String})
+    parted = pl.col("name").str.split_exact(".", 3).struct.rename_fields(["split", "rows", "digest", "ending"])
+    lists = names.select(parted).unnest("name").filter(ending="arrow").drop("ending")
+    return lists.cast({"rows": pl.Int64}).sort("split")
 
 
 @functools.lru_cache(maxsize=2)
-def _listed(folder: Path, split: str) -> pl.DataFrame:
-    (path,) = folder.glob(f"{split}.*.arrow")
-    return pl.DataFrame(files.read_arrow(path))
+def _listed(folder: Path, split: str, listed: str | None) -> pl.DataFrame:
+    if listed is None:
+        (name,) = (name for name in files.names(folder) if name.startswith(f"{split}.") and name.endswith(".arrow"))
+    else:
+        name = f"{split}.{listed}.arrow"
+    return pl.DataFrame(files.read_arrow(folder / name))
 
 
 def groups(folder: Path, split: Split) -> pl.DataFrame:
     """Owners of a split that belong to another's group: (owner, group)."""
-    return _listed(folder, split.key).filter(pl.col("owner").is_not_null()).select("owner", "group")
+    return _listed(folder, split.key, split.listed).filter(pl.col("owner").is_not_null()).select("owner", "group")
 
 
 def drop_duplicates(frame: pl.DataFrame, split: Split, lists: Path) -> pl.DataFrame:
     """Reject instances that the key pass found earlier in the sources; names the survivor in ``duplicate_of``."""
-    repeated = _listed(lists, split.key).filter(pl.col("duplicate_of").is_not_null())
+    repeated = _listed(lists, split.key, split.listed).filter(pl.col("duplicate_of").is_not_null())
     found = frame.join(
         repeated.select("source_row", "ordinal", "duplicate_of"),
         on=["source_row", "ordinal"],

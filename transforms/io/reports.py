@@ -10,13 +10,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
@@ -24,6 +24,7 @@ from jinja2 import ChainableUndefined, Environment, FunctionLoader
 from markupsafe import Markup
 
 from schemas.feedback import INSTANCE_OUTCOMES, LABELS, LEVELS, PAPER_LEVEL_SHARES, ROW_OUTCOMES
+from transforms.io import files
 
 _TEMPLATES: Final = "configs.templates"
 
@@ -97,8 +98,8 @@ class Samples:
 
 
 def samples(
-    data_files: Sequence[str | os.PathLike[str]],
-    rejected_files: Sequence[str | os.PathLike[str]],
+    data_files: Sequence[Path],
+    rejected_files: Sequence[Path],
     per_group: int = 5,
 ) -> Samples:
     """Pick the first ``per_group`` rows by ``record_id`` of every label and every rejection reason.
@@ -122,14 +123,12 @@ def render(manifest: Mapping[str, Any], run: Mapping[str, Any], samples: Samples
 # -- samples -----------------------------------------------------------------------------------------------
 
 
-def _pick(
-    files: Sequence[str | os.PathLike[str]], group: str, columns: Sequence[str], per_group: int
-) -> dict[Any, list[dict[str, Any]]]:
+def _pick(paths: Sequence[Path], group: str, columns: Sequence[str], per_group: int) -> dict[Any, list[dict[str, Any]]]:
     """Find the rows by their keys alone, one file at a time, then read the text of only those."""
     best = pl.DataFrame()
-    for number, path in enumerate(files):
+    for number, path in enumerate(paths):
         keys = (
-            pl.scan_parquet(os.fspath(path), glob=False)
+            files.scan_parquet([path])
             .select(group, "record_id")
             .group_by(group)
             .agg(pl.col("record_id").sort().head(per_group))
@@ -147,7 +146,7 @@ def _pick(
         return {}
     rows: list[dict[str, Any]] = []
     for (number,), picked in best.group_by("file", maintain_order=True):
-        scan = pl.scan_parquet(os.fspath(files[number]), glob=False)
+        scan = files.scan_parquet([paths[number]])
         wanted = scan.filter(pl.col("record_id").is_in(picked["record_id"].to_list()))
         rows += wanted.select(_clipped(scan.collect_schema(), columns)).collect(engine="streaming").to_dicts()
     rows.sort(key=lambda row: str(row["record_id"]))

@@ -1,7 +1,8 @@
 """Snapshots: parts compacted into shards, published in one step, verified and read back.
 
 A shard holds a fixed group of consecutive splits. It is written once per group, under a name made of what
-it holds, and hard-linked into every snapshot that has it.
+it holds, and hard-linked into every snapshot that has it. On a store a snapshot is built where it stays, of
+shards that the store copies; it is one as soon as it has a ``manifest.json``, which comes last.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-from collections import Counter
+import re
+import time
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,12 +24,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from schemas.provenance import Counts, Receipt, StageCount
-from transforms.io import files, parts
+from schemas.provenance import Counts, Receipt, StageCount, Unit
+from transforms.io import files, parts, plans
 from transforms.io.parts import PartError
 
 ROW_GROUP_ROWS: Final = 2_000
 SUBSETS: Final = ("train", "test")
+_NAME: Final = re.compile(r"\d+-[0-9a-f]{12}")
 _PLAIN: Final = {"content", "query", "response", "feedback", "excerpt", "record_id", "instance_id"}
 
 
@@ -43,10 +46,38 @@ class Group:
     parts: tuple[str, ...]
 
 
-def group(receipts: Sequence[Receipt]) -> Group:
-    """The group of some parts, named by their contents."""
-    marks = [f"{r.part} {r.files['kept']['sha256']} {r.files['rejected']['sha256']}" for r in receipts]
-    return Group(hashlib.sha256("\n".join(marks).encode()).hexdigest()[:20], tuple(r.part for r in receipts))
+def mark(receipt: Receipt) -> str:
+    """What a part adds to the name of its group: its own name and what it holds."""
+    return f"{receipt.part} {receipt.files['kept']['sha256']} {receipt.files['rejected']['sha256']}"
+
+
+def group(marks: Iterable[str]) -> Group:
+    """The group of some parts by their marks, named by their contents."""
+    marks = list(marks)
+    name = hashlib.sha256("\n".join(marks).encode()).hexdigest()[:20]
+    return Group(name, tuple(mark.partition(" ")[0] for mark in marks))
+
+
+_PLAN: Final = pa.schema([("key", pa.string()), ("parts", pa.list_(pa.string()))])
+
+
+def write_plan(path: Path, groups: Sequence[Group]) -> None:
+    """Write groups as a plan file (``transforms.io.plans``)."""
+    pieces = (groups[at : at + plans.GROUP_ROWS] for at in range(0, len(groups), plans.GROUP_ROWS))
+    tables = (pa.table({"key": [g.key for g in p], "parts": [g.parts for g in p]}, schema=_PLAN) for p in pieces)
+    plans.write(path, _PLAN, tables)
+
+
+def read_plan(path: Path, index: int) -> Group:
+    """The group at ``index`` of a plan file."""
+    row = plans.row(path, index)
+    return Group(row["key"], tuple(row["parts"]))
+
+
+def unwritten(work: Path, groups: Sequence[Group]) -> list[Group]:
+    """The groups that have no shard yet."""
+    there = files.each(work, lambda g: (work / "shards" / g.key / "shard.json").exists(), groups)
+    return [g for g, found in zip(groups, there, strict=True) if not found]
 
 
 def write_shard(work: Path, group: Group, kept: pa.Schema, rejected: pa.Schema) -> None:
@@ -57,7 +88,8 @@ def write_shard(work: Path, group: Group, kept: pa.Schema, rejected: pa.Schema) 
     receipts = [parts.read_receipt(parts.receipt_path(work, part)) for part in group.parts]
     kept_rows = (parts.load(work, receipt, "kept") for receipt in receipts)
     rejected_rows = (parts.load(work, receipt, "rejected") for receipt in receipts)
-    shards = {**_write(folder, kept_rows, kept, SUBSETS), **_write(folder, rejected_rows, rejected, None)}
+    with files.staged(folder) as here:
+        shards = {**_write(here, kept_rows, kept, SUBSETS), **_write(here, rejected_rows, rejected, None)}
     files.write_bytes(folder / "shard.json", json.dumps(shards).encode())
 
 
@@ -110,25 +142,39 @@ def _describe(path: Path, rows: int) -> dict[str, Any]:
     return {"rows": rows, "bytes": path.stat().st_size, "sha256": files.sha256(path)}
 
 
+@dataclass(slots=True)
+class _Sum:
+    """Counts of one stage, added up in place: a million receipts have ten million counts."""
+
+    rows_in: int = 0
+    rows_out: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    usage: Counter[str] = field(default_factory=Counter)
+
+    def add(self, count: StageCount) -> None:
+        self.rows_in += count.rows_in
+        self.rows_out += count.rows_out
+        self.seconds += count.seconds
+        for sums, values in ((self.rejected, count.rejected), (self.usage, count.usage)):
+            for name, n in values.items():
+                sums[name] += n
+
+    def count(self, stage: str, unit: Unit) -> StageCount:
+        rejected = {name: n for name, n in sorted(self.rejected.items()) if n}
+        return StageCount(stage, unit, self.rows_in, self.rows_out, rejected, self.seconds, dict(self.usage))
+
+
 def total(receipts: Iterable[Receipt]) -> tuple[Counts, dict[str, Counter[str]]]:
     """Add up the ledgers and tallies of receipts."""
-    stages: dict[tuple[str, str], StageCount] = {}
-    tallies: dict[str, Counter[str]] = {}
+    sums: defaultdict[tuple[str, Unit], _Sum] = defaultdict(_Sum)
+    tallies: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for receipt in receipts:
         for count in receipt.stages:
-            key = (count.stage, count.unit)
-            have = stages.get(key, StageCount(count.stage, count.unit, 0, 0, {}, 0.0))
-            stages[key] = StageCount(
-                count.stage,
-                count.unit,
-                have.rows_in + count.rows_in,
-                have.rows_out + count.rows_out,
-                dict(sorted((Counter(have.rejected) + Counter(count.rejected)).items())),
-                have.seconds + count.seconds,
-                {name: have.usage.get(name, 0) + used for name, used in count.usage.items()},
-            )
+            sums[count.stage, count.unit].add(count)
         for name, values in receipt.tallies.items():
-            tallies.setdefault(name, Counter()).update(values)
+            tallies[name].update(values)
+    stages = {(stage, unit): summed.count(stage, unit) for (stage, unit), summed in sums.items()}
     rows = [count for count in stages.values() if count.unit == "row"]
     instances = [count for count in stages.values() if count.unit == "instance"]
     return (
@@ -152,24 +198,38 @@ def _sum(counts: Iterable[StageCount]) -> dict[str, int]:
     return dict(sorted(together.items()))
 
 
-def place(work: Path, groups: Sequence[Group], target: Path) -> list[dict[str, Any]]:
-    """Link the shards of some groups into a snapshot under Hugging Face names; returns the manifest's shards.
+def listed(work: Path, groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """The shards of some groups under Hugging Face names, as the manifest lists them.
 
     A subset without rows has no shard: Hugging Face's reader fails on an empty one.
 
     Raises:
         PartError: a shard is not as it was written; it is written anew by the next run.
     """
-    described = [(g, json.loads((work / "shards" / g.key / "shard.json").read_bytes())) for g in groups]
-    listed = []
+    return [entry for _, entry in _placed(work, groups)]
+
+
+def place(work: Path, groups: Sequence[Group], target: Path) -> list[dict[str, Any]]:
+    """Link the shards of some groups into a snapshot; returns what ``listed`` does."""
+    placed = _placed(work, groups)
+    list(files.each(target, lambda shard: files.link(shard[0], target / shard[1]["path"]), placed))
+    return [entry for _, entry in placed]
+
+
+def _placed(work: Path, groups: Sequence[Group]) -> list[tuple[Path, dict[str, Any]]]:
+    """Shards where they were written, and what the manifest says of each."""
+    told = files.each(work, lambda g: json.loads((work / "shards" / g.key / "shard.json").read_bytes()), groups)
+    described = list(zip(groups, told, strict=True))
+    placed = []
     for name in (*SUBSETS, "rejected"):
         kind = "rejected" if name == "rejected" else "data"
         chosen = [(g, shards[name]) for g, shards in described if shards[name]["rows"]]
         for number, (g, shard) in enumerate(chosen):
             path = f"{kind}/{name}-{number:05d}-of-{len(chosen):05d}.parquet"
-            _link(_checked(work / "shards" / g.key, name, shard), target / path)
-            listed.append({"path": path, "kind": kind, "subset": None if kind == "rejected" else name, **shard})
-    return listed
+            entry = {"path": path, "kind": kind, "subset": None if kind == "rejected" else name, **shard}
+            placed.append((g, name, shard, entry))
+    paths = files.each(work, lambda one: _checked(work / "shards" / one[0].key, one[1], one[2]), placed)
+    return [(path, entry) for path, (*_, entry) in zip(paths, placed, strict=True)]
 
 
 def _checked(folder: Path, name: str, shard: dict[str, Any]) -> Path:
@@ -181,12 +241,25 @@ def _checked(folder: Path, name: str, shard: dict[str, Any]) -> Path:
     return path
 
 
-def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+@contextmanager
+def built(snapshot: Path, manifest: bytes) -> Iterator[Path]:
+    """Give a folder to build a snapshot in; if the block succeeds, it is the snapshot with that manifest."""
+    if files.on_store(snapshot):
+        yield snapshot
+        files.create(snapshot / "manifest.json", manifest)
+        return
+    attempt = snapshot.with_name(f".attempt-{os.getpid()}-{time.monotonic_ns()}")
+    files.write_bytes(attempt / "manifest.json", manifest)
+    yield attempt
+    os.rename(attempt, snapshot)
+
+
+def published(folder: Path) -> dict[str, Path]:
+    """The snapshots in a folder, by the digest in their names."""
+    found = [folder / name for name in sorted(files.names(folder)) if _NAME.fullmatch(name)]
+    if files.on_store(folder):
+        found = [path for path in found if (path / "manifest.json").exists()]
+    return {path.name.partition("-")[2]: path for path in found}
 
 
 def latest(output: Path) -> Path:
@@ -227,7 +300,7 @@ def shard_paths(snapshot: Path, kind: str) -> list[Path]:
 def batches(paths: Iterable[Path]) -> Iterator[pl.DataFrame]:
     """Rows of Parquet files, a row group at a time."""
     for path in paths:
-        stored = pq.ParquetFile(path)
+        stored = files.parquet(path)
         for index in range(stored.num_row_groups):
             yield pl.DataFrame(stored.read_row_group(index))
 
@@ -257,7 +330,7 @@ def scan(snapshot: Path, kind: str, schema: pa.Schema) -> pl.LazyFrame:
     paths = shard_paths(snapshot, kind)
     if not paths:
         return pl.LazyFrame(schema=target)
-    frame = pl.scan_parquet(paths, missing_columns="insert", extra_columns="ignore")
+    frame = files.scan_parquet(paths)
     stored = frame.collect_schema()
     return frame.select(
         pl.col(name).cast(kind_) if name in stored else pl.lit(None, kind_).alias(name)
@@ -267,4 +340,7 @@ def scan(snapshot: Path, kind: str, schema: pa.Schema) -> pl.LazyFrame:
 
 def stray_attempts(snapshots: Path) -> Iterator[Path]:
     """Directories that a killed run left half-built."""
+    if files.on_store(snapshots):
+        found = (snapshots / name for name in files.names(snapshots))
+        return (path for path in found if not (path / "manifest.json").exists())
     return (path for path in snapshots.glob(".attempt-*") if path.is_dir()) if snapshots.exists() else iter(())

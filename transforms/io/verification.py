@@ -49,25 +49,29 @@ def _seal(snapshot: Path) -> Iterator[str]:
 
 def _shards(snapshot: Path, manifest: dict[str, Any], schemas: dict[str, pa.Schema]) -> Iterator[str]:
     listed = {shard["path"] for shard in manifest["shards"]}
-    for path in sorted(p for folder in ("data", "rejected") for p in (snapshot / folder).glob("*")):
-        if (name := path.relative_to(snapshot).as_posix()) not in listed:
+    for name in sorted(f"{kind}/{path.name}" for kind in ("data", "rejected") for path in (snapshot / kind).glob("*")):
+        if name not in listed:
             yield f"{name}: in the snapshot, but not in its manifest"
     for shard in manifest["shards"]:
-        path = snapshot / shard["path"]
-        if not path.exists():
+        try:
+            with files.fetched(snapshot / shard["path"]) as path:
+                yield from _shard(path, shard, manifest["schema_version"], schemas[shard["kind"]])
+        except FileNotFoundError:
             yield f"{shard['path']}: missing"
-        elif (size := path.stat().st_size) != shard["bytes"]:
-            yield f"{shard['path']}: expected {shard['bytes']} bytes, found {size}"
-        elif (digest := files.sha256(path)) != shard["sha256"]:
-            yield f"{shard['path']}: expected SHA-256 {shard['sha256']}, found {digest}"
-        else:
-            stored = pq.ParquetFile(path)
-            if stored.metadata.num_rows != shard["rows"]:
-                yield f"{shard['path']}: expected {shard['rows']} rows, found {stored.metadata.num_rows}"
-            expected = schemas[shard["kind"]]
-            current = manifest["schema_version"] == int(expected.metadata[b"sluice.schema_version"])
-            if current and not stored.schema_arrow.equals(expected, check_metadata=False):
-                yield f"{shard['path']}: its columns differ from schema version {manifest['schema_version']}"
+
+
+def _shard(path: Path, shard: dict[str, Any], version: int, expected: pa.Schema) -> Iterator[str]:
+    if (size := path.stat().st_size) != shard["bytes"]:
+        yield f"{shard['path']}: expected {shard['bytes']} bytes, found {size}"
+    elif (digest := files.sha256(path)) != shard["sha256"]:
+        yield f"{shard['path']}: expected SHA-256 {shard['sha256']}, found {digest}"
+    else:
+        stored = pq.ParquetFile(path)
+        if stored.metadata.num_rows != shard["rows"]:
+            yield f"{shard['path']}: expected {shard['rows']} rows, found {stored.metadata.num_rows}"
+        current = version == int(expected.metadata[b"sluice.schema_version"])
+        if current and not stored.schema_arrow.equals(expected, check_metadata=False):
+            yield f"{shard['path']}: its columns differ from schema version {version}"
 
 
 def _ledgers(manifest: dict[str, Any]) -> Iterator[str]:
@@ -110,7 +114,7 @@ def _rows(snapshot: Path, manifest: dict[str, Any], kept: pa.Schema, rejected: p
         yield f"manifest: expected levels {counts['levels']}, found {levels}"
     for shard in manifest["shards"]:
         if shard["kind"] == "data":
-            other = pl.scan_parquet(snapshot / shard["path"]).filter(pl.col("subset") != shard["subset"])
+            other = files.scan_parquet([snapshot / shard["path"]]).filter(pl.col("subset") != shard["subset"])
             if n := other.select(pl.len()).collect().item():
                 yield f"{shard['path']}: {n} rows of another subset"
     ids = pl.concat([data.select("record_id"), lost.select("record_id")])

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 from schemas.answers import Answer, Request
+from transforms.io import files
 from transforms.models.asking import AskingError
 from transforms.models.settings import Price
 
@@ -88,12 +90,8 @@ class _Leases:
             amount = min(size, self.limit - number * size)
             if amount <= 0:
                 return
-            self.folder.mkdir(parents=True, exist_ok=True)
-            try:
-                (self.folder / f"{self.name}-{number:03d}").touch(exist_ok=False)
-            except FileExistsError:
-                continue
-            yield amount
+            if files.create(self.folder / f"{self.name}-{number:03d}", uuid4().bytes):
+                yield amount
 
 
 def tokens(request: Request) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import tempfile
 import threading
 import uuid
 from binascii import unhexlify
@@ -24,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.answers import JOURNAL
+from transforms.io import files
 from transforms.models import journal_index
 from transforms.models.journal_index import Index, Keys, Ranks
 
@@ -87,10 +89,9 @@ def listed(folder: Path) -> tuple[list[Segment], list[Segment]]:
 
 
 def _named_in(folder: Path) -> set[Segment]:
-    names = [entry.name for entry in os.scandir(folder)] if folder.exists() else []
     found = set()
-    for name in names:
-        if not name.startswith(".") and name.endswith(".parquet"):
+    for name in files.names(folder):
+        if name.endswith(".parquet"):
             match = _NAME.fullmatch(name)
             if match is None or int(match[1]) > int(match[2] or match[1]):
                 raise JournalError(f"{folder / name}: is no segment of the journal; move it elsewhere")
@@ -105,8 +106,9 @@ def attempted(folder: Path, tables: Iterable[pa.Table]) -> Iterator[Path]:
     Raises:
         OSError: they cannot be written; it names the folder.
     """
-    _create(folder)
-    path = folder / f".segment.{os.getpid()}-{uuid.uuid4().hex[:8]}"  # as transforms.io.files.sweep knows it
+    near = Path(tempfile.gettempdir()) if files.on_store(folder) else folder
+    _create(near)
+    path = near / f".segment.{os.getpid()}-{uuid.uuid4().hex[:8]}"  # as transforms.io.files.sweep knows it
     try:
         with path.open("xb") as stream:
             with pq.ParquetWriter(
@@ -132,6 +134,8 @@ def attempted(folder: Path, tables: Iterable[pa.Table]) -> Iterator[Path]:
 
 def claim(attempt: Path, folder: Path, segment: Segment) -> bool:
     """Commit an attempt as this segment, durably, unless there is one already."""
+    if files.on_store(folder):
+        return files.upload(attempt, folder / segment.name)
     try:
         os.link(attempt, folder / segment.name)
     except FileExistsError:
@@ -141,7 +145,9 @@ def claim(attempt: Path, folder: Path, segment: Segment) -> bool:
 
 
 def synchronise(folder: Path) -> None:
-    """Have a folder's names on the disk."""
+    """Have a folder's names on the disk; a store has them already."""
+    if files.on_store(folder):
+        return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -165,7 +171,7 @@ def opened(path: Path) -> pq.ParquetFile:
         FileNotFoundError: it is gone.
     """
     with _named(path):
-        file = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
+        file = files.parquet(path, page_checksum_verification=True, pre_buffer=False)
         if not file.schema_arrow.equals(JOURNAL, check_metadata=True):
             raise pa.ArrowInvalid("its columns are others")
         return file
@@ -229,7 +235,7 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, FileNotFoundError) or (isinstance(error, OSError) and error.errno is not None):
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise JournalError(

@@ -27,8 +27,9 @@ from typing import Any, Final
 import orjson
 
 from schemas.answers import Answer, Request, canonical, request_key
-from transforms.io.files import committed
+from transforms.io.files import committed, on_store
 from transforms.models import openai_api
+from transforms.models.journal_segments import synchronise
 from transforms.models.openai_client import Client, ExchangeError, loop_in_thread, public
 from transforms.models.openai_endpoints import PASSING, pause
 from transforms.models.settings import OpenAISettings
@@ -80,11 +81,7 @@ class Note:
             stream.write(orjson.dumps(self))
             stream.flush()
             os.fsync(stream.fileno())
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        synchronise(folder)
 
 
 def notes(folder: Path) -> Iterator[Note]:
@@ -150,7 +147,8 @@ class OpenAIBatchEngine:
 
     def __init__(self, settings: OpenAISettings, folder: Path) -> None:
         self.settings, self.folder = settings, folder
-        folder.mkdir(parents=True, exist_ok=True)
+        if not on_store(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         self._identity = canonical(openai_api.identity(settings))
         self._client = Client(settings, settings.timeout)
         self._lock = threading.Lock()

@@ -148,9 +148,9 @@ def key_pass(planned: Planned, folder: Path, bits: int, order: list[int]) -> Pas
     with beam.Pipeline(FnApiRunner(), PipelineOptions([])) as pipeline:
         _ = pipeline | beam.Create(order, reshuffle=False) | KeyPass(partial(key_tables, planned=planned), folder, bits)
     written = keys.written(folder)
-    told = Passed({}, {}, sum(one.rows for one in written.values()))
+    told = Passed({}, {}, written["rows"].sum())
     tables = [table for index in range(len(planned.splits)) for table in key_tables(index, planned)]
-    assert set(written) == {table.split.key for table in tables}
+    assert set(written["split"]) == {table.split.key for table in tables}
     for table in tables:
         split = table.split
         frame = pl.DataFrame(table.keys)
@@ -252,7 +252,8 @@ def test_a_split_without_rows_has_an_empty_list(tmp_path: Path) -> None:
     write_rows(tmp_path, chats_of(1, 5), "jsonl")
     planned = plan(tmp_path)
     key_pass(planned, tmp_path / "lists", 0, [0, 1])
-    rows = {split.file.relative_uri: keys.written(tmp_path / "lists")[split.key].rows for split in planned.splits}
+    read = dict(keys.written(tmp_path / "lists").select("split", "rows").iter_rows())
+    rows = {split.file.relative_uri: read[split.key] for split in planned.splits}
     assert rows == {"chats.jsonl": 5, "empty.jsonl": 0}
 
 
@@ -265,7 +266,7 @@ def test_the_digest_of_a_list_changes_when_what_it_holds_does(tmp_path: Path) ->
             schema={"source_row": pl.Int64, "ordinal": pl.Int32, "duplicate_of": pl.String},
         )
         keys.write_list(tmp_path / name, "split", [owned, *([found.to_arrow()] if duplicate_of else [])], [])
-        return keys.written(tmp_path / name)["split"].digest
+        return keys.written(tmp_path / name)["digest"].item()
 
     digests = [digest("1", "x"), digest("2", "x"), digest("3", "y"), digest("4", None)]
     assert digests[0] == digests[1]

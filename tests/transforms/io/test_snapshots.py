@@ -48,7 +48,7 @@ def commit(work: Path, name: str, kept: list[Row], lost: list[Row]) -> Receipt:
 
 def published(folder: Path, groups: list[list[Receipt]], work: Path, version: int = 1) -> Path:
     """A snapshot of shards of receipts, without what is only told of it."""
-    made = [snapshots.group(receipts) for receipts in groups]
+    made = [snapshots.group(map(snapshots.mark, receipts)) for receipts in groups]
     for group in made:
         snapshots.write_shard(work, group, KEPT, REJECTED)
     folder.mkdir(parents=True)
@@ -122,7 +122,8 @@ def test_a_group_is_named_after_what_it_holds(tmp_path: Path) -> None:
     one, other = commit(tmp_path, "one", [kept_row("a")], []), commit(tmp_path, "other", [kept_row("b")], [])
     changed = replace(one, files={**one.files, "kept": {"bytes": 1, "sha256": "0" * 64}})
     again = commit(tmp_path / "again", "one", [kept_row("a")], [])
-    keys = [snapshots.group(receipts).key for receipts in ([one], [again], [changed], [one, other], [other, one])]
+    groups = ([one], [again], [changed], [one, other], [other, one])
+    keys = [snapshots.group(map(snapshots.mark, receipts)).key for receipts in groups]
     assert keys[0] == keys[1]
     assert len(set(keys)) == 4
 

@@ -16,6 +16,7 @@ from schemas.provenance import Container, SourceFile, Split
 from tests.builders import jsonl, packed, plan, sharegpt, some_split, write
 from transforms.io import splits
 from transforms.io.sources import Probe
+from transforms.io.splits import Splits
 
 
 def file_of(container: Container, size: int) -> SourceFile:
@@ -76,14 +77,9 @@ def test_splits_keep_their_keys_while_the_file_keeps_its_content(tmp_path: Path)
 sizes = st.lists(st.integers(0, 1000) | st.just(64), max_size=60)
 
 
-def of_sizes(values: list[int]) -> list[Split]:
-    file = some_split().file
-    return [Split(file, at, 0, 0, size) for at, size in enumerate(values)]
-
-
 @given(sizes, st.integers(1, 16))
 def test_every_split_is_dealt_once_and_hands_hold_about_the_same(values: list[int], hands: int) -> None:
-    order = splits.deal(of_sizes(values), hands)
+    order = splits.deal(values, hands)
     assert sorted(order) == list(range(len(values)))
     held = [sum(values[at] for at in order[hand::hands]) for hand in range(hands)]
     assert max(held) - min(held) <= max(values, default=0)
@@ -91,13 +87,13 @@ def test_every_split_is_dealt_once_and_hands_hold_about_the_same(values: list[in
 
 @pytest.mark.parametrize("hands", [1, 2, 3, 6])
 def test_hands_hold_the_same_where_sizes_fall_evenly(hands: int) -> None:
-    order = splits.deal(of_sizes(list(range(1, 13))), hands)
+    order = splits.deal(list(range(1, 13)), hands)
     assert {sum(at + 1 for at in order[hand::hands]) for hand in range(hands)} == {78 // hands}
 
 
 @given(st.integers(1, 60), st.integers(1, 8))
 def test_a_hand_holds_the_splits_of_a_stream_in_their_order(count: int, hands: int) -> None:
-    order = splits.deal(of_sizes([64] * count), hands)
+    order = splits.deal([64] * count, hands)
     assert all(order[hand::hands] == sorted(order[hand::hands]) for hand in range(hands))
 
 
@@ -116,21 +112,23 @@ files = st.builds(
     error=st.none() | texts,
 )
 places = st.integers(0, 2**62)
-descriptors = st.builds(Split, file=files, ordinal=places, start=places, stop=st.none() | places, bytes=places)
+descriptors = st.builds(
+    Split, file=files, ordinal=places, start=places, stop=st.none() | places, bytes=places, listed=st.none() | texts
+)
 
 
 @given(st.lists(descriptors, max_size=8))
 def test_a_plan_reads_back_as_it_was_written(planned: list[Split]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "plan.parquet"
-        splits.write_plan(path, planned)
+        splits.write_plan(path, Splits.of(planned))
         assert [splits.read_plan(path, at) for at in range(len(planned))] == planned
 
 
 def test_a_plan_of_many_splits_is_small_and_quick_to_look_up(tmp_path: Path) -> None:
     file = some_split("folder/" + "x" * 200).file
     planned = [Split(file, at, at, at + 1, 1) for at in range(20_000)]
-    splits.write_plan(tmp_path / "plan.parquet", planned)
+    splits.write_plan(tmp_path / "plan.parquet", Splits.of(planned))
     assert (tmp_path / "plan.parquet").stat().st_size < 500_000
     assert splits.read_plan(tmp_path / "plan.parquet", 19_999) == planned[-1]
 
