@@ -199,8 +199,8 @@ def test_many_small_splits_keep_the_model_busy_together(tmp_path: Path) -> None:
     with started("--latency", "0.3") as server:
         path = configured(tmp_path, server, chats(40), split_bytes=1024, model={"in_flight": 16})
         facts = run(path, tmp_path / "out", "--workers", "1").json
-        assert facts["splits"]["total"] > 10 and facts["usage"]["judge"]["requests"] == 80
-        assert server.stats()["max_concurrent"] == 16
+        assert facts["usage"]["judge"]["requests"] == 80 <= 3 * facts["splits"]["total"]
+        assert server.stats()["max_concurrent"] > 3 * 3  # more than three splits' requests at once
 
 
 def test_the_key_stands_nowhere(tmp_path: Path, server: Server) -> None:
