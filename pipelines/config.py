@@ -100,7 +100,9 @@ class RunConfig(Model):
     pipeline: str
     dataset: DatasetConfig
     sources: Annotated[list[SourceConfig], Field(min_length=1)]
-    output: str | None = Field(None, description="directory of the dataset, or a URI such as s3://bucket/folder; --output wins")
+    output: str | None = Field(
+        None, description="directory of the dataset, or a URI such as s3://bucket/folder; --output wins"
+    )
     on_source_error: Literal["fail", "skip"] = Field(
         "fail", description="fail: nothing is published while a source cannot be read; skip: publish without it"
     )
