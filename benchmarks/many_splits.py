@@ -131,11 +131,11 @@ def begin(bench: Bench) -> None:
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-    from pipelines import run
+    from pipelines import payload
 
     bench.start()
     pipeline = beam.Pipeline(FnApiRunner(), PipelineOptions([]))
-    _ = run._indices(pipeline, 10 * bench.files, HANDS, bench.work) | "count" >> beam.ParDo(_Count())
+    _ = payload.indices(pipeline, 10 * bench.files, HANDS, bench.work) | "count" >> beam.ParDo(_Count())
     graph = pipeline.to_runner_api().ByteSize()
     pipeline.run().wait_until_finish()
     assert _Count.seen == 10 * bench.files

@@ -458,6 +458,6 @@ def dry_run(
 
 
 def _pass(pipeline: beam.Pipeline, transform: beam.PTransform, name: str, splits: int, work: Path) -> object:
-    from pipelines.run import _indices
+    from pipelines import payload
 
-    return _indices(pipeline, splits, 1, work) | name >> transform
+    return payload.indices(pipeline, splits, 1, work) | name >> transform

@@ -24,7 +24,7 @@ from pipelines.desk import Desk
 from pipelines.recipe import Recipe
 from schemas.provenance import Chunk, Split
 from transforms.chunks import AnyStage, ModelStage, Stage, apply, settle
-from transforms.io import files, keys, parts, snapshots, splits
+from transforms.io import files, keys, parts, plans, snapshots, splits
 from transforms.io.keys import KeyTable
 from transforms.io.snapshots import Group
 from transforms.io.sources import SourceError
@@ -38,6 +38,13 @@ IN_PROCESS: Final = ("vllm", "transformers")
 """Engines that run in the worker's own process; others are asked over the network."""
 
 _FATAL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def indices(pipeline: beam.Pipeline, rows: int, hands: int, work: Path) -> beam.PCollection:
+    """Indices of a plan's rows, dealt out to so many hands in turn; the graph holds ranges of them."""
+    ranges = pipeline | "plan" >> beam.Create(plans.ranges(rows, hands), reshuffle=False)
+    dealt = ranges | "arrive" >> beam.Map(worker.arrive, work) | "deal" >> beam.Reshuffle()
+    return dealt | "rows" >> beam.FlatMapTuple(plans.rows).with_output_types(int)
 
 
 def record_failure(work: Path, split: Split, stage: str, error: Exception) -> None:

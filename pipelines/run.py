@@ -9,7 +9,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -20,7 +20,7 @@ from typing import Any
 import apache_beam as beam
 import polars as pl
 
-from pipelines import payload, planning, runners, worker
+from pipelines import payload, planning, runners
 from pipelines.config import RunConfig
 from pipelines.desk import Desk
 from pipelines.locks import locked
@@ -29,9 +29,9 @@ from pipelines.progress import Progress
 from pipelines.recipe import Recipe
 from pipelines.runners import LocalProfile, Profile, Runner
 from pipelines.usercode import UserFunction
-from schemas.provenance import MANIFEST_VERSION, Counts, Split
+from schemas.provenance import MANIFEST_VERSION, Counts
 from transforms.chunks import ModelStage
-from transforms.io import cards, files, key_pass, keys, parts, plans, receipts, reports, snapshots, splits
+from transforms.io import cards, files, key_pass, keys, receipts, reports, snapshots, splits
 from transforms.io.chats import ChatSource
 from transforms.io.receipts import Finished
 from transforms.io.splits import Splits
@@ -121,27 +121,19 @@ def run(job: Job) -> Result:
         return Result(snapshot, counts, manifest["counts"]["labels"], failed, changed, split_counts, facts["usage"])
 
 
-def _worth(found: Sequence[Split]) -> int:
+def _worth(found: Splits) -> int:
     """As many workers as there are cores, but none for less than it takes to start one."""
-    work = sum(split.bytes for split in found) // WORKER_BYTES
-    return max(1, min(os.cpu_count() or 1, work))
+    return max(1, min(os.cpu_count() or 1, found.bytes // WORKER_BYTES))
 
 
-def _expect_space(pending: Sequence[Split], work: Path, output: Path) -> None:
+def _expect_space(found: Splits, work: Path, output: Path) -> None:
     if files.on_store(output):
         return
-    done = {receipt.rpartition("-")[0] for receipt in parts.receipts(work)}
-    wanted = int(SPACE_FACTOR * sum(split.bytes for split in pending if split.key not in done))
+    done = receipts.listing(work)["part"].str.replace(r"-[^-]*$", "")
+    wanted = int(SPACE_FACTOR * found.where(~found.keys.is_in(done.implode())).bytes)
     free = shutil.disk_usage(output).free
     if free < wanted:
         raise RunError(f"{output}: expected about {wanted:,} free bytes, found {free:,}; free some or move --output")
-
-
-def _indices(pipeline: beam.Pipeline, rows: int, hands: int, work: Path) -> beam.PCollection:
-    """Indices of a plan's rows, dealt out to so many hands in turn; the graph holds ranges of them."""
-    ranges = pipeline | "plan" >> beam.Create(plans.ranges(rows, hands), reshuffle=False)
-    dealt = ranges | "arrive" >> beam.Map(worker.arrive, work) | "deal" >> beam.Reshuffle()
-    return dealt | "rows" >> beam.FlatMapTuple(plans.rows).with_output_types(int)
 
 
 def _key_pass(job: Job, runner: Runner, found: Sources, work: Path) -> tuple[Path, Splits]:
@@ -158,7 +150,9 @@ def _key_pass(job: Job, runner: Runner, found: Sources, work: Path) -> tuple[Pat
         bits = keys.prefix_bits(found.splits.bytes // 2048)
 
         def build(pipeline: beam.Pipeline) -> None:
-            _indices(pipeline, len(order), runner.workers, work) | "key pass" >> key_pass.KeyPass(read, lists, bits)
+            payload.indices(pipeline, len(order), runner.workers, work) | "key pass" >> key_pass.KeyPass(
+                read, lists, bits
+            )
 
         with job.progress.phase("keys", len(found.splits), work / "keytables"):
             runner.run(build, len(order))
@@ -195,7 +189,7 @@ def _payload_pass(
             merge(journal)
 
         def build(pipeline: beam.Pipeline) -> None:
-            _indices(pipeline, len(order), runner.workers, work) | "payload pass" >> transform
+            payload.indices(pipeline, len(order), runner.workers, work) | "payload pass" >> transform
 
         with job.progress.phase("rows", len(exact), work / "receipts", journal):
             runner.run(build, len(order))
@@ -229,7 +223,7 @@ def _receipts(
         bundle = partial(receipts.bundle, plan=plan, work=work)
 
         def build(pipeline: beam.Pipeline) -> None:
-            _indices(pipeline, bundles, runner.workers, work) | "bundle receipts" >> beam.Map(bundle)
+            payload.indices(pipeline, bundles, runner.workers, work) | "bundle receipts" >> beam.Map(bundle)
 
         with job.progress.phase("bundles", bundles, work / "bundles"):
             runner.run(build, bundles)
@@ -252,7 +246,7 @@ def _compact(job: Job, runner: Runner, work: Path, finished: Finished) -> list[s
         write = payload.WriteShard(job.recipe, work)
 
         def build(pipeline: beam.Pipeline) -> None:
-            indices = _indices(pipeline, len(missing), runner.workers, work)
+            indices = payload.indices(pipeline, len(missing), runner.workers, work)
             indices | "read groups" >> beam.Map(read) | "write shards" >> beam.ParDo(write)
 
         with job.progress.phase("shards", len(groups), work / "shards"):

@@ -53,15 +53,16 @@ def arrive(piece: T, work: Path) -> T:
 
 def arrived(work: Path) -> bool:
     """Whether a worker has given a sign of life."""
-    folder = work / "arrived"
-    return folder.exists() and any(folder.iterdir())
+    from transforms.io import files
+
+    return bool(files.names(work / "arrived"))
 
 
 def forget_arrivals(work: Path) -> None:
     """Remove the signs of earlier workers."""
-    folder = work / "arrived"
-    for path in list(folder.iterdir()) if folder.exists() else ():
-        path.unlink(missing_ok=True)
+    from transforms.io import files
+
+    files.remove(work / "arrived")
 
 
 def _note() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.servers import s3_server
+from tests.servers.s3_server import Store
 
 settings.register_profile(
     "sluice",
@@ -24,6 +28,19 @@ SHARED_CHATS = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 def _user_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep runs from making a key file in the home of whoever runs the tests."""
     monkeypatch.setenv("SLUICE_USER_KEY", "a key for tests")
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[Store]:
+    """An S3-compatible server in a process of its own."""
+    with s3_server.serving() as running:
+        yield running
+
+
+@pytest.fixture
+def out(store: Store, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
+    """An empty folder on the store."""
+    return s3_server.folder(store, monkeypatch, request.node.name)
 
 
 @pytest.fixture(scope="session")

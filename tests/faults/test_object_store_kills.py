@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,12 +19,6 @@ from tests.servers.s3_server import Store
 from transforms.io import files, snapshots, verification
 
 pytestmark = pytest.mark.faults
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[Store]:
-    with s3_server.serving() as running:
-        yield running
 
 
 @pytest.fixture

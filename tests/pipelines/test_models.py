@@ -196,11 +196,11 @@ def test_two_workers_and_one_send_the_same_and_publish_the_same(tmp_path: Path, 
 
 
 def test_many_small_splits_keep_the_model_busy_together(tmp_path: Path) -> None:
-    with started("--latency", "0.3") as server:
-        path = configured(tmp_path, server, chats(40), split_bytes=1024, model={"in_flight": 16})
+    with started("--latency", "1.5") as server:
+        path = configured(tmp_path, server, chats(40), split_bytes=1024, model={"in_flight": 16, "timeout": 10.0})
         facts = run(path, tmp_path / "out", "--workers", "1").json
         assert facts["usage"]["judge"]["requests"] == 80 <= 3 * facts["splits"]["total"]
-        assert server.stats()["max_concurrent"] > 3 * 3  # more than three splits' requests at once
+        assert server.stats()["max_concurrent"] == 16  # three splits have nine at most
 
 
 def test_the_key_stands_nowhere(tmp_path: Path, server: Server) -> None:

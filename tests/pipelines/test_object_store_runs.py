@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,20 +20,7 @@ from tests.pipelines import rig
 from tests.pipelines.conftest import Quickstart
 from tests.pipelines.rig import here, scored, sluice
 from tests.servers import openai_server, s3_server
-from tests.servers.s3_server import Store
 from transforms.io import files, snapshots
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[Store]:
-    with s3_server.serving() as running:
-        yield running
-
-
-@pytest.fixture
-def out(store: Store, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
-    """An empty folder on the store."""
-    return s3_server.folder(store, monkeypatch, request.node.name)
 
 
 def objects(folder: Path) -> dict[str, bytes]:

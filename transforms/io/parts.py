@@ -90,11 +90,6 @@ def parsed(data: bytes) -> Receipt:
     return Receipt(**{**fields, "stages": tuple(StageCount(**s) for s in fields["stages"])})
 
 
-def receipts(work: Path) -> set[str]:
-    """Names of all parts with a receipt."""
-    return {name.removesuffix(".json") for name in files.names(work / "receipts")}
-
-
 def load(work: Path, receipt: Receipt, name: str) -> pa.Table:
     """Read the kept or rejected rows of a part.
 

@@ -26,7 +26,6 @@ from pipelines.planning import shard_groups
 from pipelines.progress import Progress
 from pipelines.runners import LocalProfile
 from schemas.provenance import Container, Receipt, SourceFile, Split, StageCount
-from tests.servers import s3_server
 from transforms.io import parts, plans, receipts, snapshots, splits
 from transforms.io.parts import PartError
 from transforms.io.splits import Splits
@@ -52,21 +51,21 @@ def many(count: int = MANY) -> Iterator[Split]:
 # --- the plan ---------------------------------------------------------------------------------------------------------
 
 
-def held() -> int:
-    """Splits that are alive in this process, other tests' included."""
+def alive(kind: type) -> int:
+    """Objects of a kind in this process, other tests' included."""
     gc.collect()
-    return sum(isinstance(one, Split) for one in gc.get_objects())
+    return sum(isinstance(one, kind) for one in gc.get_objects())
 
 
 def test_many_splits_are_planned_without_an_object_each(tmp_path: Path) -> None:
-    before = held()
+    before = alive(Split)
     tracemalloc.start()
     planned = Splits.of(many())
     splits.write_plan(tmp_path / "plan.parquet", planned, splits.deal(planned.table["bytes"], 2))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(planned) == MANY
-    assert held() < before + MANY / 100
+    assert alive(Split) <= before
     assert peak / MANY < 300, "bytes a split, its share of a file included"
 
 
@@ -97,7 +96,7 @@ def test_rows_are_dealt_out_in_ranges_as_if_one_by_one(rows: int, hands: int, mo
 
 def test_a_pipeline_over_a_million_rows_begins_with_a_small_graph(tmp_path: Path) -> None:
     pipeline = beam.Pipeline()
-    _ = run._indices(pipeline, 1_000_000, 2, tmp_path)
+    _ = payload.indices(pipeline, 1_000_000, 2, tmp_path)
     assert len(list(plans.ranges(1_000_000, 2))) <= 10_002
     assert pipeline.to_runner_api().ByteSize() < 1_000_000
 
@@ -302,30 +301,29 @@ def test_of_many_receipts_little_is_kept(tmp_path: Path) -> None:
     planned = Splits.of(many(MANY))
     for split in planned:
         commit(tmp_path, split)
+    before = alive(Receipt)
     tracemalloc.start()
     found = read(tmp_path, planned)
     kept = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert found.counts.rows_read == MANY * 6.5
-    assert not any(isinstance(held, Receipt) for held in gc.get_objects())
+    assert alive(Receipt) <= before
     assert kept / MANY < 100, "bytes a receipt, in Python's objects"
     assert found.facts.estimated_size() / MANY < 300, "bytes a receipt, in columns"
     assert len(shard_groups(found.splits.table["bytes"].to_list(), 8 * SPLIT)) == MANY / 8
 
 
-def test_receipts_on_a_store_are_listed_and_read_in_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_receipts_on_a_store_are_listed_and_read_in_bulk(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(receipts, "WORTH_BUNDLING", 50)
     planned = Splits.of(many(60))
-    with s3_server.serving() as store:
-        work = s3_server.folder(store, monkeypatch, "many splits")
-        assert receipts.listing(work).is_empty()
-        for split in planned:
-            parts.receipt_path(work, split.part).write_bytes(json.dumps(asdict(receipt(split))).encode())
-        assert not planned.without(receipts.listing(work))
-        first, again = read(work, planned), read(work, planned)
-        assert first.counts == again.counts
-        assert first.counts.rows_read == 6 * 65
-        parts.receipt_path(work, planned[7].part).write_bytes(b"{")
-        with pytest.raises(PartError, match="is no receipt"):
-            read(work, planned)
-        assert list(planned.without(receipts.listing(work))) == [planned[7]]
+    assert receipts.listing(out).is_empty()
+    for split in planned:
+        parts.receipt_path(out, split.part).write_bytes(json.dumps(asdict(receipt(split))).encode())
+    assert not planned.without(receipts.listing(out))
+    first, again = read(out, planned), read(out, planned)
+    assert first.counts == again.counts
+    assert first.counts.rows_read == 6 * 65
+    parts.receipt_path(out, planned[7].part).write_bytes(b"{")
+    with pytest.raises(PartError, match="is no receipt"):
+        read(out, planned)
+    assert list(planned.without(receipts.listing(out))) == [planned[7]]

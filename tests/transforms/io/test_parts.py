@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.provenance import Chunk, Receipt, StageCount
 from tests.builders import some_split
-from transforms.io import parts
+from transforms.io import parts, receipts
 from transforms.io.parts import PartError
 
 KEPT = pa.table({"label": pa.array([1, 4, 1], pa.int8()), "subset": ["train", "test", "train"]})
@@ -27,6 +27,10 @@ def commit(work: Path, part: str = "part", kept: pa.Table = KEPT, rejected: pa.T
     return parts.commit(work, part, "plan", chunk, kept, {"labels": {"train/1": 2, "test/4": 1}}, 1.23456)
 
 
+def committed(work: Path) -> set[str]:
+    return set(receipts.listing(work)["part"])
+
+
 def test_a_committed_part_and_its_receipt_read_back_as_they_were_written(tmp_path: Path) -> None:
     receipt = commit(tmp_path)
     assert parts.read_receipt(parts.receipt_path(tmp_path, "part")) == receipt
@@ -34,7 +38,7 @@ def test_a_committed_part_and_its_receipt_read_back_as_they_were_written(tmp_pat
     assert receipt.source_sha256 == "digest of the source"
     assert parts.load(tmp_path, receipt, "kept").equals(KEPT)
     assert parts.load(tmp_path, receipt, "rejected").equals(REJECTED)
-    assert parts.receipts(tmp_path) == {"part"}
+    assert committed(tmp_path) == {"part"}
 
 
 def test_tables_without_rows_are_committed_too(tmp_path: Path) -> None:
@@ -54,7 +58,7 @@ def test_a_part_that_could_not_be_written_has_no_receipt(tmp_path: Path, blocked
     (tmp_path / "parts" / "part" / f"{blocked}.arrow" / "in the way").mkdir(parents=True)
     with pytest.raises(OSError, match=blocked):
         commit(tmp_path)
-    assert parts.receipts(tmp_path) == set()
+    assert committed(tmp_path) == set()
 
 
 def test_a_receipt_that_could_not_be_written_is_none(tmp_path: Path) -> None:
@@ -67,8 +71,8 @@ def test_a_receipt_that_could_not_be_written_is_none(tmp_path: Path) -> None:
 def test_a_receipt_in_the_making_is_no_receipt(tmp_path: Path) -> None:
     commit(tmp_path)
     (tmp_path / "receipts" / ".other.json.123-abc").write_text("{")
-    assert parts.receipts(tmp_path) == {"part"}
-    assert parts.receipts(tmp_path / "nothing yet") == set()
+    assert committed(tmp_path) == {"part"}
+    assert committed(tmp_path / "nothing yet") == set()
 
 
 def test_committing_a_part_again_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -98,7 +102,7 @@ def test_a_damaged_part_is_noticed_and_computed_again_by_the_next_run(tmp_path: 
         path.write_bytes(data)
     with pytest.raises(PartError, match=rf"{name}\.arrow: differs from its receipt; run the same command again"):
         parts.load(tmp_path, receipt, name)
-    assert parts.receipts(tmp_path) == {"other"}
+    assert committed(tmp_path) == {"other"}
 
 
 @given(st.lists(st.tuples(st.sampled_from([None, 1, 2, 3]), st.sampled_from([None, "train", "test"])), max_size=20), st.integers(0, 20))  # fmt: skip

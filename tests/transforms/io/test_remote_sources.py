@@ -19,6 +19,7 @@ import yaml
 
 from schemas.provenance import Container
 from tests.builders import Row, jsonl, packed, plan, read, sharegpt, write, write_rows
+from tests.servers.s3_server import Store
 from transforms.io.sources import SourceError
 
 CONTAINERS: list[Container] = ["parquet", "jsonl", "jsonl.gz", "jsonl.zst"]
@@ -196,16 +197,10 @@ def test_a_file_that_changed_on_the_server_is_never_read(site: Server) -> None:
 # --- S3
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[dict[str, Any]]:
+@pytest.fixture
+def s3(store: Store) -> dict[str, Any]:
     """Storage options for an S3-compatible server."""
-    from moto.moto_server.threaded_moto_server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield {"key": "k", "secret": "s", "endpoint_url": f"http://{host}:{port}"}
-    server.stop()
+    return {"key": "k", "secret": "s", "endpoint_url": store.endpoint}
 
 
 def bucket(options: dict[str, Any], name: str, files: dict[str, bytes]) -> Any:
