@@ -91,7 +91,7 @@ def curate(sources: Path, target: Path, mining_window: int, rows: int, user_key:
     with tempfile.TemporaryDirectory() as folder:
         recipe: Any = feedback.recipe(config, source, user_key)
         extract, _, *between, label = recipe.stages(Path(folder))
-        seen, kept, read, instances = Seen(recipe.read_keys.keywords["keys"]), [], 0, 0
+        seen, kept, read, instances = Seen(recipe.key_pass.keywords["read_keys"].keywords["keys"]), [], 0, 0
         for path in sorted(sources.glob("*.parquet")):
             split = Split(SourceFile(str(path), path.name, 0, "parquet", "wildchat", 0, "", "", ""), 0, 0, 0, 0)
             for table in chunks(path, rows):

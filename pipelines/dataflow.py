@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from pipelines.recipe import Recipe
+    from pipelines.recipe import KeyWork, Recipe
 
 _PROJECT: Final = re.compile(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _BUCKET: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?)*")
@@ -442,15 +442,14 @@ def dry_run(
     """The graphs of a run's two passes, translated as for submission; nothing is read, written or sent."""
     from pipelines import payload
     from pipelines.desk import Desk
-    from transforms.io import key_pass, keys
 
     work = output / "work" / "dry-run"
     jobs = DataflowJobs(profile)
-    read = payload.key_reader(recipe, work / "keys.parquet", work)
+    keyed = recipe.key_pass(KeyWork(work / "keys.parquet", work, work / "lists", splits * config.split_bytes))
     desk = Desk(output / "work" / "journal", work / "leases", **config.budget.model_dump())
     rows = payload.PayloadPass(recipe, tuple(stages), work / "plan.parquet", work, "dry-run", desk, profile.model_hints)
     for name, transform in (
-        ("key pass", key_pass.KeyPass(read, work / "lists", keys.prefix_bits(splits * config.split_bytes // 2048))),
+        ("key pass", keyed),
         ("payload pass", rows),
     ):
         jobs.run(partial(_pass, transform=transform, name=name, splits=splits, work=work), splits)

@@ -6,17 +6,18 @@ the paper's meaning. docs/feedback.md has the table.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import polars as pl
 from pydantic import Field, field_validator, model_validator
 
 from pipelines.config import Model, RunConfig
-from pipelines.recipe import Recipe
+from pipelines.recipe import KeyWork, Recipe
 from schemas.answers import canonical
 from schemas.feedback import KEPT, REJECTED, SCHEMA_VERSION
 from schemas.provenance import Split
@@ -25,10 +26,14 @@ from transforms.feedback import filters, judging, labels, languages, mining, ref
 from transforms.feedback.cascade import Cascade
 from transforms.io import chats, keys
 from transforms.io.chats import ChatSource
+from transforms.io.keys import KeyTable
 from transforms.models import encoders, engines, prompts, rules
 from transforms.models.prompts import Prompt
 from transforms.models.rules import RuleSet
 from transforms.models.settings import AnySettings, OpenAISettings, RulesSettings, Sampling
+
+if TYPE_CHECKING:
+    import apache_beam as beam
 
 
 class CascadeConfig(Model):
@@ -311,15 +316,19 @@ def recipe(config: FeedbackConfig, source: ChatSource, user_key: str) -> Recipe:
         kept=KEPT,
         rejected=REJECTED,
         read=partial(chats.read_chunks, source=source, reject=rejects.rejected),
-        read_keys=partial(
-            chats.read_keys,
-            source=source,
-            keys=partial(
-                turns.keys,
-                by="conversation_id" if config.duplicates == "conversation_id" else "content",
-                owner_is="conversation" if config.subset.by == "conversation" else "user",
+        key_pass=partial(
+            _key_pass,
+            read_keys=partial(
+                chats.read_keys,
+                source=source,
+                keys=partial(
+                    turns.keys,
+                    by="conversation_id" if config.duplicates == "conversation_id" else "content",
+                    owner_is="conversation" if config.subset.by == "conversation" else "user",
+                ),
             ),
         ),
+        key_version=keys.VERSION,
         stages=partial(stages, config, parts, user_key),
         reject=rejects.rejected,
         tallies={"levels": ("judge.level",), "labels": ("subset", "label")},
@@ -327,6 +336,15 @@ def recipe(config: FeedbackConfig, source: ChatSource, user_key: str) -> Recipe:
         models=_models(config, parts),
         stand_ins=_stand_ins(config, parts),
     )
+
+
+def _key_pass(place: KeyWork, read_keys: Callable[[Split], Iterator[KeyTable]]) -> beam.PTransform:
+    """Which exchanges are duplicates, and which users must not be torn apart."""
+    from pipelines import payload
+    from transforms.io.key_pass import KeyPass
+
+    read = partial(payload.read_keys, plan=place.plan, work=place.work, read=read_keys)
+    return KeyPass(read, place.lists, keys.prefix_bits(place.bytes // 2048))
 
 
 def _stand_ins(config: FeedbackConfig, parts: Parts) -> dict[str, Stage]:

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -226,8 +225,3 @@ class PayloadPass(beam.PTransform):
                 step = step.with_resource_hints(**self.model_hints)
             chunks = chunks | stage.name >> step.with_output_types(Chunk)
         return chunks | "commit" >> beam.ParDo(CommitPart(self.recipe, self.work, self.plan_hash))
-
-
-def key_reader(recipe: Recipe, plan: Path, work: Path) -> Callable[[int], Iterator[KeyTable]]:
-    """``read_keys`` as the key pass calls it."""
-    return partial(read_keys, plan=plan, work=work, read=recipe.read_keys)

@@ -26,12 +26,12 @@ from pipelines.desk import Desk
 from pipelines.locks import locked
 from pipelines.planning import Ledger, Sources
 from pipelines.progress import Progress
-from pipelines.recipe import Recipe
+from pipelines.recipe import KeyWork, Recipe
 from pipelines.runners import LocalProfile, Profile, Runner
 from pipelines.usercode import UserFunction
 from schemas.provenance import MANIFEST_VERSION, Counts
 from transforms.chunks import ModelStage
-from transforms.io import cards, files, key_pass, keys, receipts, reports, snapshots, splits
+from transforms.io import cards, files, keys, receipts, reports, snapshots, splits
 from transforms.io.chats import ChatSource
 from transforms.io.receipts import Finished
 from transforms.io.splits import Splits
@@ -138,7 +138,7 @@ def _expect_space(found: Splits, work: Path, output: Path) -> None:
 
 def _key_pass(job: Job, runner: Runner, found: Sources, work: Path) -> tuple[Path, Splits]:
     """Run the key pass, or find it done. Returns its lists and the splits they show to hold rows."""
-    by = f"{keys.VERSION} {planning.plan_hash(job.config.deciding())}"
+    by = f"{job.recipe.key_version} {planning.plan_hash(job.config.deciding())}"
     lists = work / "lists" / splits.digest(found.splits, by)[:16]
     done = lists / "DONE"
     if not done.exists():
@@ -146,13 +146,10 @@ def _key_pass(job: Job, runner: Runner, found: Sources, work: Path) -> tuple[Pat
         plan = work / "keys.parquet"
         order = splits.deal(found.splits.table["bytes"], runner.workers)
         splits.write_plan(plan, found.splits, order)
-        read = payload.key_reader(job.recipe, plan, work)
-        bits = keys.prefix_bits(found.splits.bytes // 2048)
+        keyed = job.recipe.key_pass(KeyWork(plan, work, lists, found.splits.bytes))
 
         def build(pipeline: beam.Pipeline) -> None:
-            payload.indices(pipeline, len(order), runner.workers, work) | "key pass" >> key_pass.KeyPass(
-                read, lists, bits
-            )
+            payload.indices(pipeline, len(order), runner.workers, work) | "key pass" >> keyed
 
         with job.progress.phase("keys", len(found.splits), work / "keytables"):
             runner.run(build, len(order))

@@ -259,7 +259,7 @@ def through(path: Path, *overrides: str) -> Carried:
 
 def find_lists(recipe: Recipe, splits: Sequence[Any], lists: Path) -> Path:
     """The key pass without Beam."""
-    tables = [found for split in splits for found in recipe.read_keys(split)]
+    tables = [found for split in splits for found in recipe.key_pass.keywords["read_keys"](split)]
     exchanges = pl.concat([keys.identified(found) for found in tables])
     repeated, edges = keys.duplicates(exchanges.drop("conversation"))
     shared = keys.shared(exchanges.select("conversation", "owner").unique())
