@@ -275,7 +275,7 @@ def rerun(bench: Bench) -> None:
     found, source = bench.probed()
     ledger = Ledger(bench.work / "sources.json")
     found = ledger.settle(found, source)
-    run._expect_space([], bench.work, bench.work)
+    run._expect_space(found.splits, bench.work, bench.work)
     run._worth(found.splits)
     splits.digest(found.splits, "")
     done = bench.work / "lists" / "DONE"

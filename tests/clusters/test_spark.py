@@ -76,6 +76,11 @@ def test_spark_inside_the_job_server_gives_the_local_bytes(workload: Workload, t
     expect_as_local(run, workload, run.start().end(GIVE_UP_SECONDS))
 
 
+def test_an_output_on_a_store_gives_the_local_bytes(workload: Workload, out: Path) -> None:
+    on("spark", workload, out).start().end(GIVE_UP_SECONDS).expect(0)
+    assert rig.checksums(out) == workload.checksums
+
+
 def test_the_quickstart_gives_the_local_bytes_from_anywhere(tmp_path: Path) -> None:
     """Folders of the user's own called as ours are not imported."""
     (tmp_path / "transforms").mkdir()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -23,7 +22,7 @@ import yaml
 from schemas.feedback import KEPT, REJECTED
 from schemas.provenance import Container
 from tests import builders
-from transforms.io import snapshots, verification
+from transforms.io import files, snapshots, verification
 
 COMMAND = Path(sys.executable).with_name("sluice")
 AUDIT = "SLUICE_FAULTS_AUDIT"
@@ -285,8 +284,8 @@ def seconds_until(holds: Callable[[], bool], within: float) -> float:
 def checksums(output: Path) -> dict[str, str]:
     """SHA-256 of all that must be the same bytes in the newest snapshot."""
     snapshot = snapshots.latest(output)
-    paths = [snapshot / "manifest.json", *snapshot.glob("data/*"), *snapshot.glob("rejected/*")]
-    return {p.relative_to(snapshot).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(paths)}
+    held = [f"{kind}/{name}" for kind in ("data", "rejected") for name in files.names(snapshot / kind)]
+    return {name: files.sha256(snapshot / name) for name in (*sorted(held), "manifest.json")}
 
 
 def expect_sound(output: Path) -> Row:

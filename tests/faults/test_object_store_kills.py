@@ -45,16 +45,9 @@ def committed(run: Run) -> dict[str, str]:
     }
 
 
-def checksums(output: Path) -> dict[str, str]:
-    """SHA-256 of all that must be the same bytes in the newest snapshot."""
-    snapshot = snapshots.latest(output)
-    held = [f"{kind}/{name}" for kind in ("data", "rejected") for name in files.names(snapshot / kind)]
-    return {name: files.sha256(snapshot / name) for name in (*held, "manifest.json")}
-
-
 def expect_undisturbed(run: Run, workload: Workload) -> None:
     """The dataset is the one that an undisturbed local run made, sound, and the only one."""
-    assert checksums(run.output) == workload.checksums
+    assert rig.checksums(run.output) == workload.checksums
     newest = snapshots.latest(run.output)
     assert list(verification.problems(newest, KEPT, REJECTED)) == []
     assert files.names(run.output / "snapshots") == {newest.name}
