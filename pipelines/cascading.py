@@ -89,7 +89,7 @@ def savings(messages: pl.DataFrame, seed: int = 0) -> list[Saving]:
     """What the cascade would save and change, by cross-validation in ``FOLDS`` stratified folds.
 
     Raises:
-        CascadeError: there are too few messages, or scikit-learn or fastText is not installed.
+        CascadeError: there are too few messages, or scikit-learn is not installed.
     """
     if len(messages) < MIN_MESSAGES:
         raise CascadeError(
@@ -120,7 +120,7 @@ def train(messages: pl.DataFrame, target: Path) -> None:
     """Train on all messages and write the classifier.
 
     Raises:
-        CascadeError: there are too few messages, or fastText is not installed.
+        CascadeError: there are too few messages.
     """
     model = _train(messages)
     target.parent.mkdir(parents=True, exist_ok=True)

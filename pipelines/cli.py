@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pipelines.config import RunConfig
     from pipelines.recipe import Recipe
     from pipelines.usercode import UserFunction
-    from transforms.io.chats import ChatSource
+    from transforms.io.sources import Source
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 config_app = typer.Typer(no_args_is_help=True, help="Show the config's schema, or a config with its defaults.")
@@ -237,12 +237,12 @@ def verify(
 ) -> None:
     """Check a snapshot's checksums, schemas, counts and lineage."""
     with _errors(debug):
-        from schemas.feedback import KEPT, REJECTED
+        from pipelines import presentations
         from transforms.io import snapshots, verification
 
         snapshot = snapshots.latest(directory)
         manifest = snapshots.manifest(snapshot)
-        wrong = list(verification.problems(snapshot, KEPT, REJECTED))
+        wrong = list(verification.problems(snapshot, presentations.of(manifest)))
         if sources:
             wrong += verification.changed_sources(manifest, _source_files(snapshot))
         if as_json:
@@ -273,15 +273,15 @@ def trace(
 ) -> None:
     """Walk one row back through every stage and model answer to its source row."""
     with _errors(debug):
-        from pipelines import tracing
-        from schemas.feedback import KEPT, REJECTED
+        from pipelines import presentations, tracing
         from transforms.io import snapshots
         from transforms.io.tracing import find
 
         snapshot = snapshots.latest(directory)
-        kind, row = find(snapshot, identifier, {"data": KEPT, "rejected": REJECTED})
+        manifest = snapshots.manifest(snapshot)
+        kind, row = find(snapshot, identifier, presentations.of(manifest))
         journal = snapshot.resolve().parent.parent / "work" / "journal"
-        story = tracing.story(kind, row, snapshots.manifest(snapshot), _source_files(snapshot), journal)
+        story = tracing.story(kind, row, manifest, _source_files(snapshot), journal)
         if as_json:
             _print_json(story)
         else:
@@ -299,17 +299,20 @@ def report(
 ) -> None:
     """Render a snapshot's report anew as one self-contained HTML file."""
     with _errors(debug):
-        from schemas.feedback import KEPT
+        from pipelines import presentations
         from transforms.io import files, reports, snapshots
 
         snapshot = snapshots.latest(directory)
-        snapshots.expect_readable(snapshot, KEPT)
+        manifest = snapshots.manifest(snapshot)
+        presentation = presentations.of(manifest)
+        snapshots.expect_readable(snapshot, presentation.kept)
         if output is None:
             print(snapshot / "report.html")
             return
-        chosen = reports.samples(snapshots.shard_paths(snapshot, "data"), snapshots.shard_paths(snapshot, "rejected"))
+        data, rejected = (snapshots.shard_paths(snapshot, kind) for kind in ("data", "rejected"))
+        chosen = reports.samples(data, rejected, presentation)
         facts = json.loads((snapshot / "run.json").read_bytes())
-        files.write_bytes(output, reports.render(snapshots.manifest(snapshot), facts, chosen).encode())
+        files.write_bytes(output, reports.render(manifest, facts, chosen, presentation).encode())
         print(output)
 
 
@@ -464,6 +467,68 @@ def _print_savings(messages: int, found: list[Any]) -> None:
     Console(highlight=False, soft_wrap=True).print(table)
 
 
+@app.command("train-classifier")
+def train_classifier(
+    labelled: Annotated[
+        list[str],
+        typer.Argument(metavar="LABELLED...", help="JSONL or Parquet files, globs or URIs with texts and their labels"),
+    ],
+    text: Annotated[str, typer.Option(metavar="COLUMN", help="the column of texts")],
+    label: Annotated[str, typer.Option(metavar="COLUMN", help="the column of labels")],
+    output: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="write the classifier to this file, and FILE.json beside it", parser=_place),
+    ],
+    positive: Annotated[
+        str | None,
+        typer.Option(metavar="LABEL", help="whose probability is the score; default: the last of two labels"),
+    ] = None,
+    held_out: Annotated[float, typer.Option(help="share of texts that metrics are taken on", min=0.01, max=0.5)] = 0.1,
+    max_characters: Annotated[int, typer.Option(help="how much of each text is read", min=1)] = 5_000,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="texts as they are, not lower case with punctuation apart")
+    ] = False,
+    set: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="a setting of fastText's, e.g. epoch=20")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train a quality classifier on labelled texts, and measure it on those held out."""
+    with _errors(debug):
+        from pipelines import classifying
+
+        chosen = classifying.settings(set or [])
+        read = classifying.read(labelled, text, label)
+        preparation: Literal["plain", "tokens"] = "plain" if plain else "tokens"
+        told = classifying.train(read, (text, label), output, chosen, positive, preparation, max_characters, held_out)
+        if as_json:
+            _print_json(told)
+        else:
+            _print_classifier(told, output)
+
+
+def _print_classifier(told: dict[str, Any], output: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    counts = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in told["examples"].items())
+    table = Table(box=None, pad_edge=False, title=counts, title_justify="left")
+    table.add_column("label")
+    for heading in ("held out", "precision", "recall", "AUC"):
+        table.add_column(heading, justify="right")
+    for name, found in told["metrics"].items():
+        shares = (
+            "-" if value is None else f"{value:.3f}" for value in (found["precision"], found["recall"], found["auc"])
+        )
+        table.add_row(f"{name} (scored)" if name == told["positive"] else name, f"{found['examples']:,}", *shares)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print(
+        f"classifier: {output}, {told['model']['bytes']:,} bytes; {output.name}.json tells the rest", markup=False
+    )
+
+
 @app.command("spark-job-server")
 def spark_job_server(debug: Debug = False) -> None:
     """Assemble Beam's Spark job server with Maven, once, and print where it is."""
@@ -489,11 +554,14 @@ def worker_pool(
 
 
 @config_app.command("schema")
-def config_schema() -> None:
-    """Print the config's JSON schema."""
-    from pipelines.feedback import FeedbackConfig
+def config_schema(
+    pipeline: Annotated[str, typer.Argument(help="the pipeline: feedback or corpus")] = "feedback", debug: Debug = False
+) -> None:
+    """Print the JSON schema of a pipeline's config."""
+    with _errors(debug):
+        from pipelines import catalogue
 
-    _print_json(FeedbackConfig.model_json_schema())
+        _print_json(catalogue.named(pipeline, "config schema").CONFIG.model_json_schema())
 
 
 @config_app.command("show")
@@ -509,34 +577,34 @@ def config_show(config: Config, set: Set = None, debug: Debug = False) -> None:
 
 def _load(
     name: str, overrides: list[str] | None, limit: int | None, trust_code: bool, create_key: bool
-) -> tuple[RunConfig, Recipe, ChatSource, tuple[UserFunction, ...], str]:
+) -> tuple[RunConfig, Recipe, Source, tuple[UserFunction, ...], str]:
+    from pipelines import catalogue, userkey
     from pipelines import config as configs
-    from pipelines import feedback, planning, userkey
     from pipelines.usercode import UserFunction
 
     loaded, base = _read(name, overrides, limit)
-    named = [s.format for s in loaded.sources if s.format.partition(":")[0].endswith(".py")]
+    named = [source.code for source in loaded.sources if source.code]
     named += [stage.use for stage in loaded.stages]
     if named and not trust_code:
         raise configs.ConfigError(f"{name}: would run the code in {', '.join(named)}; read it, then add --trust-code")
-    source = planning.chat_source(loaded, base)
+    pipeline = catalogue.named(loaded.pipeline, name)
+    source = pipeline.source(loaded, base)
     key = userkey.dataset_key(loaded.dataset.name, create_key)
-    recipe = feedback.recipe(loaded, source, key)
+    recipe = pipeline.recipe(loaded, source, key)
     own = tuple(UserFunction.load(stage.use, base) for stage in loaded.stages)
     return loaded, recipe, source, own, key
 
 
 def _read(name: str, overrides: list[str] | None, limit: int | None) -> tuple[Any, Path]:
+    from pipelines import catalogue
     from pipelines import config as configs
-    from pipelines import feedback
 
     path = configs.locate(name)
     values = configs.read(path, overrides or [])
     if limit is not None:
         values["limit"] = limit
-    if values.get("pipeline") != "feedback":
-        raise configs.ConfigError(f"{path}: pipeline: expected feedback, found {values.get('pipeline')!r}")
-    return configs.validate(feedback.FeedbackConfig, values, path), path.resolve().parent
+    pipeline = catalogue.named(values.get("pipeline"), path)
+    return configs.validate(pipeline.CONFIG, values, path), path.resolve().parent
 
 
 def _expect_writable(output: Path) -> None:

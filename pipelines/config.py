@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -47,16 +48,12 @@ class MappingConfig(Model):
 
 
 class SourceConfig(Model):
-    """One source of conversations."""
+    """One source: files, and how to open them."""
 
     uri: Annotated[list[str], Field(min_length=1)] = Field(
         description="files, globs or directories; local or any fsspec scheme (s3://, gs://, hf://, https://)"
     )
     root: str | None = Field(None, description="what source_uri is relative to; default: the directory")
-    format: str = Field(
-        "auto", description="auto, wildchat, lmsys, sharegpt, openassistant, openai, mapping, or FILE.py:FUNCTION"
-    )
-    mapping: MappingConfig | None = Field(None, description="columns and fields, for format: mapping")
     storage_options: dict[str, Any] = Field(default_factory=dict, description="passed to fsspec; never published")
 
     @field_validator("uri", mode="before")
@@ -64,11 +61,50 @@ class SourceConfig(Model):
     def _one_or_many(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
 
+    @property
+    def code(self) -> str | None:
+        """FILE.py:FUNCTION of the user's own that reads it."""
+        return None
+
+
+class ChatSourceConfig(SourceConfig):
+    """One source of conversations."""
+
+    format: str = Field(
+        "auto", description="auto, wildchat, lmsys, sharegpt, openassistant, openai, mapping, or FILE.py:FUNCTION"
+    )
+    mapping: MappingConfig | None = Field(None, description="columns and fields, for format: mapping")
+
+    @property
+    def code(self) -> str | None:
+        """FILE.py:FUNCTION of the user's own that reads it."""
+        return self.format if self.format.partition(":")[0].endswith(".py") else None
+
     @model_validator(mode="after")
-    def _mapping_fits(self) -> SourceConfig:
+    def _mapping_fits(self) -> ChatSourceConfig:
         if (self.format == "mapping") != (self.mapping is not None):
             raise ValueError("format: mapping and a mapping go together")
         return self
+
+
+class DocumentMappingConfig(Model):
+    """Which columns of JSON lines and Parquet hold what a document needs."""
+
+    text: str
+    id: str | None = None
+    url: str | None = None
+    title: str | None = None
+    date: str | None = None
+    origin: str | None = None
+
+
+class DocumentSourceConfig(SourceConfig):
+    """One source of documents."""
+
+    mapping: DocumentMappingConfig | None = Field(
+        None, description="columns of rows; default: those under the names that docs/documents.md lists"
+    )
+    text_by: Literal["file", "line", "paragraph"] = Field("file", description="what is a document in a text file")
 
 
 class StageConfig(Model):
@@ -99,7 +135,7 @@ class RunConfig(Model):
 
     pipeline: str
     dataset: DatasetConfig
-    sources: Annotated[list[SourceConfig], Field(min_length=1)]
+    sources: Annotated[Sequence[SourceConfig], Field(min_length=1)]
     output: str | None = Field(
         None, description="directory of the dataset, or a URI such as s3://bucket/folder; --output wins"
     )

@@ -12,7 +12,7 @@ from pipelines.planning import Sources, limited
 from pipelines.recipe import Recipe
 from schemas.provenance import Split
 from transforms.chunks import AnyStage, ModelStage, apply
-from transforms.io.chats import ChatSource
+from transforms.io.sources import Source
 from transforms.models.budgets import OUTPUT_TOKENS, cost, tokens
 
 FILES = 5
@@ -32,7 +32,7 @@ class Estimate:
     cost: float
 
 
-def estimates(recipe: Recipe, found: Sources, source: ChatSource) -> list[Estimate]:
+def estimates(recipe: Recipe, found: Sources, source: Source) -> list[Estimate]:
     """One for each model stage; none where rules decide. Splits are weighed by their bytes.
 
     Stages before and between model stages run on the rows; where one needs a model's answer or the key pass, its stand-in

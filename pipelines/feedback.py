@@ -6,7 +6,7 @@ the paper's meaning. docs/feedback.md has the table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import files
@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import polars as pl
 from pydantic import Field, field_validator, model_validator
 
-from pipelines.config import Model, RunConfig
+from pipelines.config import ChatSourceConfig, ConfigError, Model, RunConfig
+from pipelines.presentations.feedback import PRESENTATION
 from pipelines.recipe import KeyWork, Recipe
+from pipelines.usercode import UserFunction
 from schemas.answers import canonical
-from schemas.feedback import KEPT, REJECTED, SCHEMA_VERSION
+from schemas.feedback import SCHEMA_VERSION
 from schemas.provenance import Split
 from transforms.chunks import AnyStage, ModelStage, Stage
 from transforms.feedback import filters, judging, labels, languages, mining, refusals, rejects, turns
 from transforms.feedback.cascade import Cascade
 from transforms.io import chats, keys
-from transforms.io.chats import ChatSource
+from transforms.io.chats import ChatFormat, ChatSource, Mapping
 from transforms.io.keys import KeyTable
 from transforms.models import encoders, engines, prompts, rules
 from transforms.models.prompts import Prompt
@@ -140,6 +142,7 @@ class FeedbackConfig(RunConfig):
     """Config of ``pipeline: feedback``."""
 
     pipeline: Literal["feedback"]
+    sources: Annotated[Sequence[ChatSourceConfig], Field(min_length=1)]
     languages: Annotated[list[Literal["en", "zh"]], Field(min_length=1)] = ["en", "zh"]
     duplicates: Literal["content", "conversation_id", "keep"] = Field(
         "content", description="what makes two exchanges one: all their messages, or id and turn; keep: nothing does"
@@ -307,15 +310,38 @@ def _models(config: FeedbackConfig, parts: Parts) -> list[dict[str, Any]]:
     return [*named, {"role": "encoder", "name": name, "threshold": _threshold(mined), **encoder}]
 
 
+def source(config: FeedbackConfig, base: Path) -> ChatSource:
+    """How the config's sources are read; readers it names are relative to ``base``.
+
+    Raises:
+        ConfigError: a format is not known.
+    """
+    formats = tuple(_format(entry, f"sources.{at}.format", base) for at, entry in enumerate(config.sources))
+    return ChatSource(formats, tuple(entry.storage_options for entry in config.sources), config.max_line_bytes)
+
+
+def _format(entry: ChatSourceConfig, where: str, base: Path) -> ChatFormat | None:
+    if entry.format == "auto":
+        return None
+    if entry.mapping:
+        return ChatFormat("mapping", frozenset(), Mapping(**entry.mapping.model_dump()), chats.as_is)
+    if ":" in entry.format:
+        own = UserFunction.load(entry.format, base)
+        return ChatFormat("own", frozenset(), chats.CANONICAL, own, rowwise=True, code=own.sha256)
+    known = [form.name for form in chats.FORMATS]
+    if entry.format not in known:
+        raise ConfigError(f"{where}: expected auto, mapping, FILE.py:FUNCTION or one of {known}; found {entry.format}")
+    return chats.named(entry.format)
+
+
 def recipe(config: FeedbackConfig, source: ChatSource, user_key: str) -> Recipe:
     """All that the runner needs to know of this pipeline."""
     parts = Parts.load(config)
     return Recipe(
-        name="feedback",
+        presentation=PRESENTATION,
         schema_version=SCHEMA_VERSION,
-        kept=KEPT,
-        rejected=REJECTED,
         read=partial(chats.read_chunks, source=source, reject=rejects.rejected),
+        read_version=chats.VERSION,
         key_pass=partial(
             _key_pass,
             read_keys=partial(
@@ -329,9 +355,9 @@ def recipe(config: FeedbackConfig, source: ChatSource, user_key: str) -> Recipe:
             ),
         ),
         key_version=keys.VERSION,
+        key_folder=_key_tables,
         stages=partial(stages, config, parts, user_key),
         reject=rejects.rejected,
-        tallies={"levels": ("judge.level",), "labels": ("subset", "label")},
         prompts=parts.sources(),
         models=_models(config, parts),
         stand_ins=_stand_ins(config, parts),
@@ -343,8 +369,13 @@ def _key_pass(place: KeyWork, read_keys: Callable[[Split], Iterator[KeyTable]]) 
     from pipelines import payload
     from transforms.io.key_pass import KeyPass
 
-    read = partial(payload.read_keys, plan=place.plan, work=place.work, read=read_keys)
+    cached = partial(keys.cached, read_keys, _key_tables(place.work), following=payload.following)
+    read = partial(payload.read_keys, plan=place.plan, work=place.work, read=cached)
     return KeyPass(read, place.lists, keys.prefix_bits(place.bytes // 2048))
+
+
+def _key_tables(work: Path) -> Path:
+    return work / "keytables"
 
 
 def _stand_ins(config: FeedbackConfig, parts: Parts) -> dict[str, Stage]:
@@ -358,3 +389,6 @@ def _stand_ins(config: FeedbackConfig, parts: Parts) -> dict[str, Stage]:
 
 def _untouched(frame: pl.DataFrame, split: Split) -> pl.DataFrame:
     return frame
+
+
+CONFIG: Final = FeedbackConfig

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import apache_beam as beam
 import polars as pl
@@ -23,8 +23,7 @@ from pipelines.desk import Desk
 from pipelines.recipe import Recipe
 from schemas.provenance import Chunk, Split
 from transforms.chunks import AnyStage, ModelStage, Stage, apply, settle
-from transforms.io import files, keys, parts, plans, snapshots, splits
-from transforms.io.keys import KeyTable
+from transforms.io import files, parts, plans, snapshots, splits, tallies
 from transforms.io.snapshots import Group
 from transforms.io.sources import SourceError
 from transforms.io.tables import shaped
@@ -32,6 +31,8 @@ from transforms.models.asking import AskingError, Reply
 
 _HELD_BYTES: Final = 256 << 20
 """Bytes of chunks that may wait for their replies beside the newest two: small chunks keep an engine busy together."""
+
+T = TypeVar("T")
 
 IN_PROCESS: Final = ("vllm", "transformers")
 """Engines that run in the worker's own process; others are asked over the network."""
@@ -76,12 +77,12 @@ def following(split: Split) -> Split:
     return replace(split, ordinal=split.ordinal + 1, start=split.start + split.bytes)
 
 
-def read_keys(index: int, plan: Path, work: Path, read: Callable[[Split], Iterator[KeyTable]]) -> Iterator[KeyTable]:
-    """The key tables of a planned split, from earlier runs where they have them."""
+def read_keys(index: int, plan: Path, work: Path, read: Callable[[Split], Iterator[T]]) -> Iterator[T]:
+    """What a key pass reads of a planned split; a split that cannot be read is a failure of its own."""
     split = splits.read_plan(plan, index)
     worker.claim(f"keys of {split}")
     try:
-        yield from keys.cached(read, work / "keytables", split, following)
+        yield from read(split)
     except Exception as error:
         record_failure(work, split, "read keys", error)
     worker.release(f"keys of {split}")
@@ -169,10 +170,12 @@ class CommitPart(beam.DoFn):
     def process(self, chunk: Chunk) -> None:
         began = time.perf_counter()
         try:
-            kept = shaped(pl.DataFrame(chunk.kept), self.recipe.kept)
-            tallies = parts.tally(kept, chunk.rejected, self.recipe.tallies)
+            presentation = self.recipe.presentation
+            kept = shaped(pl.DataFrame(chunk.kept), presentation.kept)
+            frames = [pl.DataFrame(table).lazy() for table in (kept, chunk.rejected)]
+            counted = {name: tallies.counted(frames, tally) for name, tally in presentation.tallies.items()}
             seconds = sum(count.seconds for count in chunk.stages) + time.perf_counter() - began
-            parts.commit(self.work, chunk.split.part, self.plan_hash, chunk, kept, tallies, seconds)
+            parts.commit(self.work, chunk.split.part, self.plan_hash, chunk, kept, counted, seconds)
         except Exception as error:
             record_failure(self.work, chunk.split, "commit", error)
         worker.release(str(chunk.split))
@@ -187,7 +190,8 @@ class WriteShard(beam.DoFn):
     def process(self, group: Group) -> None:
         what = f"the shard {group.key} of {len(group.parts)} splits"
         worker.claim(what)
-        snapshots.write_shard(self.work, group, self.recipe.kept, self.recipe.rejected)
+        presentation = self.recipe.presentation
+        snapshots.write_shard(self.work, group, presentation.kept, presentation.rejected)
         worker.release(what)
 
 

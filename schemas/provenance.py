@@ -9,7 +9,21 @@ import pyarrow as pa
 
 MANIFEST_VERSION: Final = 1
 
-Container = Literal["parquet", "jsonl", "jsonl.gz", "jsonl.zst"]
+Container = Literal[
+    "parquet",
+    "jsonl",
+    "jsonl.gz",
+    "jsonl.zst",
+    "text",
+    "text.gz",
+    "text.zst",
+    "warc",
+    "warc.gz",
+    "warc.stream.gz",
+    "warc.zst",
+]
+"""What a file holds and how it is compressed. ``warc.gz`` has one gzip member a record, ``warc.stream.gz`` several in one."""
+
 Unit = Literal["row", "instance"]
 
 
@@ -19,7 +33,7 @@ class SourceFile:
 
     ``uri`` opens the file, ``relative_uri`` names it in every published row. ``fingerprint`` identifies
     the content (size, head and tail); ``stamp`` (mtime or ETag) only tells that the file was touched.
-    ``source`` is the index of the configured source it belongs to, ``format`` the chat format its rows are
+    ``source`` is the index of the configured source it belongs to, ``format`` the format its rows are
     read with, ``key`` a hash of all that decides what a split of it holds, ``error`` why it cannot be read.
     """
 
@@ -39,8 +53,8 @@ class SourceFile:
 class Split:
     """A deterministic piece of one source file: the unit of work, retry and resume.
 
-    ``start`` and ``stop`` are row indices for Parquet and byte offsets in the decompressed stream for line
-    formats. ``stop`` is None for "to the end of the stream", which a compressed file does not tell.
+    ``start`` and ``stop`` are row indices for Parquet, byte offsets in the stored file for ``warc.gz``, and byte
+    offsets in the decompressed stream for all others. ``stop`` is None for "to the end of the stream", which a compressed file does not tell.
     ``bytes`` is the estimated Arrow size; an open split continues in steps of it. ``listed`` tells the split's list
     from the key pass, once there is one: source rows read and the list's digest, with a dot between them.
     """
@@ -70,7 +84,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class StageCount:
-    """What one stage took in, let through and rejected, per reason. ``seconds`` is its wall time.
+    """What one stage took in, let through and rejected, per reason. ``seconds`` is its wall time, ``bytes`` the Arrow size of its input.
 
     ``usage`` counts what a model stage needed: replies, requests sent, journal hits, failed replies, tokens in and out.
     """
@@ -82,6 +96,7 @@ class StageCount:
     rejected: dict[str, int]
     seconds: float
     usage: dict[str, int] = field(default_factory=dict)
+    bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

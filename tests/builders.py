@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
-from pipelines import planning
-from pipelines.config import RunConfig
+from pipelines import feedback, planning
+from pipelines.feedback import FeedbackConfig
 from schemas.provenance import Container, SourceFile, Split, StageCount
 from transforms.feedback import rejects, turns
 from transforms.io import chats, sources, splits
@@ -74,18 +74,18 @@ class Planned:
         return next((file.error for file in self.files if file.error), None)
 
 
-def config(*uris: str | Path, **settings: Any) -> RunConfig:
+def config(*uris: str | Path, **settings: Any) -> FeedbackConfig:
     """A config with one source; settings named like a source's own go there."""
     own = {name: settings.pop(name) for name in ("root", "format", "mapping", "storage_options") if name in settings}
     entry = {"uri": [str(uri) for uri in uris], **own}
     values: Row = {"pipeline": "feedback", "dataset": {"name": "test"}, "sources": [entry], **settings}
-    return RunConfig.model_validate(values)
+    return FeedbackConfig.model_validate(values)
 
 
 def plan(*uris: str | Path, target: int | None = None, base: Path = Path(), **settings: Any) -> Planned:
     """Discover what the URIs name. ``target`` cuts finer than a config may ask for."""
     given = config(*uris, **settings)
-    source = planning.chat_source(given, base)
+    source = feedback.source(given, base)
     found = planning.discover(given, source)
     cut = list(found.splits)
     if target is not None:

@@ -108,9 +108,11 @@ def _entered(
     rejected = pa.concat_tables([chunk.rejected, reject(lost, stage.name)])
     seconds = time.perf_counter() - began
     if isinstance(stage, Stage) and stage.turns_rows_into_instances:
-        counts = _turned(stage, before, after, lost, seconds)
+        counts = _turned(stage, before, after, lost, seconds, chunk.kept.nbytes)
     else:
-        counts = (StageCount(stage.name, unit, len(before), len(kept), reasons(lost), seconds, usage),)
+        counts = (
+            StageCount(stage.name, unit, len(before), len(kept), reasons(lost), seconds, usage, chunk.kept.nbytes),
+        )
     for count in counts:
         if count.rows_in != count.rows_out + sum(count.rejected.values()):
             raise StageError(
@@ -126,7 +128,7 @@ def reasons(rejected: pl.DataFrame) -> dict[str, int]:
 
 
 def _turned(
-    stage: Stage, before: pl.DataFrame, after: pl.DataFrame, lost: pl.DataFrame, seconds: float
+    stage: Stage, before: pl.DataFrame, after: pl.DataFrame, lost: pl.DataFrame, seconds: float, size: int
 ) -> tuple[StageCount, ...]:
     """Both ledgers' entries of the stage that turns source rows into instances."""
     instances = after.filter(pl.col("unit") == "instance")
@@ -134,6 +136,6 @@ def _turned(
     by_unit = {unit: reasons(lost.filter(pl.col("unit") == unit)) for unit in ("row", "instance")}
     kept = instances["reason"].null_count()
     return (
-        StageCount(stage.name, "row", rows, used, by_unit["row"], seconds),
+        StageCount(stage.name, "row", rows, used, by_unit["row"], seconds, {}, size),
         StageCount(stage.name, "instance", len(instances), kept, by_unit["instance"], 0.0),
     )

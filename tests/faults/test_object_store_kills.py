@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from schemas.feedback import KEPT, REJECTED
+from pipelines.presentations.feedback import PRESENTATION as FEEDBACK
 from tests.faults import kills, rig
 from tests.faults.conftest import Workload
 from tests.faults.rig import Run
@@ -49,7 +49,7 @@ def expect_undisturbed(run: Run, workload: Workload) -> None:
     """The dataset is the one that an undisturbed local run made, sound, and the only one."""
     assert rig.checksums(run.output) == workload.checksums
     newest = snapshots.latest(run.output)
-    assert list(verification.problems(newest, KEPT, REJECTED)) == []
+    assert list(verification.problems(newest, FEEDBACK)) == []
     assert files.names(run.output / "snapshots") == {newest.name}
 
 

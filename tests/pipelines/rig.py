@@ -193,7 +193,7 @@ class Loaded:
 def load(path: Path, *overrides: str) -> Loaded:
     """Read a config as the command does, and allow its code."""
     loaded = configs.validate(FeedbackConfig, configs.read(path, list(overrides)), path)
-    source = planning.chat_source(loaded, path.parent)
+    source = feedback.source(loaded, path.parent)
     key = userkey.dataset_key(loaded.dataset.name, create=False)
     own = tuple(UserFunction.load(stage.use, path.parent) for stage in loaded.stages)
     return Loaded(loaded, source, own, key, feedback.recipe(loaded, source, key))
@@ -251,7 +251,7 @@ def through(path: Path, *overrides: str) -> Carried:
         for chunk in given.recipe.read(split):
             for stage in planning.with_own(given.recipe.stages(lists), given.config, given.own):
                 chunk = apply(stage, chunk, given.recipe.reject)
-            told.kept += shaped(pl.DataFrame(chunk.kept), given.recipe.kept).to_pylist()
+            told.kept += shaped(pl.DataFrame(chunk.kept), given.recipe.presentation.kept).to_pylist()
             told.rejected += chunk.rejected.to_pylist()
             told.counts += chunk.stages
     return told

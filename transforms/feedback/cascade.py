@@ -1,14 +1,11 @@
 """The cascade: a fastText classifier settles messages that are surely neutral, so that the model sees the rest.
 
 It is trained on the levels a model gave (``sluice cascade``), knows the feedback message alone, and may say one thing only:
-level 3, with at least ``confidence``. fastText is deterministic at one thread.
+level 3, with at least ``confidence``.
 """
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +15,16 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from transforms.text import personal_data
+from transforms.text import fasttext_models, personal_data
+from transforms.text.fasttext_models import Model, ModelError
 
 if TYPE_CHECKING:
     import fasttext
 
-VERSION: Final = 1
+VERSION: Final = 2
+"""Raised whenever a classifier would settle other messages."""
 
-NEUTRAL: Final = "__label__3"
+NEUTRAL: Final = "3"
 
 PARAMETERS: Final[dict[str, Any]] = {
     "dim": 32,
@@ -36,15 +35,8 @@ PARAMETERS: Final[dict[str, Any]] = {
     "maxn": 4,
     "bucket": 200_000,
     "loss": "softmax",
-    "thread": 1,
-    "seed": 1,
-    "verbose": 0,
 }
-"""Of fastText's ``train_supervised``: one thread, so that equal labels give an equal model."""
-
-_TOKEN: Final = re.compile(r"\w+|[^\w\s]")
-_HAN: Final = re.compile(r"([\u3400-\u9fff])")
-"""Chinese has no spaces: each character is a word."""
+"""Of fastText's ``train_supervised``."""
 
 MAX_CHARACTERS: Final = 600
 
@@ -62,85 +54,61 @@ class Cascade:
     confidence: float
 
     @property
+    def model(self) -> Model:
+        """The classifier itself."""
+        return Model(self.path, self.sha256)
+
+    @property
     def name(self) -> str:
         """What is written beside the rows it decided."""
         return f"fasttext-{VERSION}-{self.confidence:g}"
 
     @classmethod
     def load(cls, path: Path, confidence: float) -> Cascade:
-        """Find a classifier and check that it loads.
+        """Find a classifier and check that it is sound.
 
         Raises:
-            CascadeError: there is none, or fastText is not installed.
+            CascadeError: there is none.
         """
         try:
-            found = cls(str(path.resolve()), hashlib.sha256(path.read_bytes()).hexdigest(), confidence)
-        except OSError as error:
+            model = Model.find(path)
+        except ModelError as error:
+            raise CascadeError(f"{error}; make one with: sluice cascade") from error
+        if NEUTRAL not in model.labels:
             raise CascadeError(
-                f"{path}: expected a classifier: {error.strerror}; make one with: sluice cascade"
-            ) from error
-        if NEUTRAL not in _model(found.path, found.sha256).labels:
-            raise CascadeError(f"{path}: expected a classifier that knows {NEUTRAL}; make one with: sluice cascade")
-        return found
+                f"{path}: expected a classifier that knows level {NEUTRAL}; make one with: sluice cascade"
+            )
+        return cls(model.name, model.sha256, confidence)
 
     def neutral(self, texts: pl.Series) -> pl.Series:
         """The probability (Float64) of "neutral" where it is at least ``confidence``, else null; one for each text."""
-        probability = probabilities(_model(self.path, self.sha256), texts)
-        return pl.select(
-            pl.when(pl.lit(pl.Series(probability)) >= self.confidence).then(
-                pl.lit(pl.Series("confidence", probability))
-            )
-        ).to_series()
+        probability = pl.Series("confidence", probabilities(self.model.load(), texts))
+        return probability.set(probability < self.confidence, None)
 
 
 def probabilities(model: fasttext.FastText._FastText, texts: pl.Series) -> npt.NDArray[np.float64]:
-    """The probability of "neutral" for each text, float64 rounded to 6 decimals; blank texts have 0."""
-    if texts.is_empty():
-        return np.zeros(0)
-    labels, scores = model.predict([words(text or "") for text in texts], k=-1)
-    found = [
-        dict(zip(names, values, strict=True)).get(NEUTRAL, 0.0) for names, values in zip(labels, scores, strict=True)
-    ]
+    """The probability of "neutral" for each text, Float64; blank texts have 0."""
     blank = texts.fill_null("").str.strip_chars() == ""
-    return np.where(blank.to_numpy(), 0.0, np.round(np.clip(np.array(found, dtype=np.float64), 0.0, 1.0), 6))
+    return np.where(blank, 0.0, fasttext_models.probabilities(model, lines(texts), NEUTRAL))
 
 
-def words(text: str) -> str:
-    """A message as one line of tokens: lower case, punctuation apart, its length in words as a token."""
-    head = _HAN.sub(r" \1 ", text[:MAX_CHARACTERS].lower())
-    tokens = _TOKEN.findall(head)
-    return " ".join([f"length{min(len(tokens), 100).bit_length()}", *tokens])
+def lines(texts: pl.Series) -> pl.Series:
+    """Messages as lines of tokens, each with its length in words (1, 2-3, 4-7, ... 64 and more) as a token before them."""
+    tokens = fasttext_models.tokens(texts.fill_null("").alias("tokens"), MAX_CHARACTERS)
+    length = (
+        pl.when(pl.col("tokens") == "").then(0).otherwise(pl.col("tokens").str.count_matches(" ", literal=True) + 1)
+    )
+    magnitude = pl.sum_horizontal((length >= 2**bit).cast(pl.Int32) for bit in range(7))
+    return tokens.to_frame().select(pl.format("length{} {}", magnitude, "tokens").str.strip_chars(" ")).to_series()
 
 
 def train(texts: Sequence[str], levels: Sequence[int], scratch: Path) -> fasttext.FastText._FastText:
     """Train on texts and their levels (1-5); personal data is replaced first.
 
     Raises:
-        CascadeError: fastText is not installed, or there are too few levels.
+        CascadeError: there are too few levels.
     """
     if len(set(levels)) < 2 or 3 not in levels:
         raise CascadeError(f"expected neutral and other levels to train on, found levels {sorted(set(levels))}")
     plain = personal_data.redact(pl.Series(texts, dtype=pl.String))
-    lines = [f"__label__{level} {words(text)}" for text, level in zip(plain, levels, strict=True)]
-    scratch.write_text("\n".join(lines) + "\n", "utf-8", "surrogatepass")
-    try:
-        return _fasttext().train_supervised(str(scratch), **PARAMETERS)
-    finally:
-        scratch.unlink()
-
-
-@functools.lru_cache(maxsize=4)
-def _model(path: str, sha256: str) -> fasttext.FastText._FastText:
-    try:
-        return _fasttext().load_model(path)
-    except ValueError as error:
-        raise CascadeError(f"{path}: {error}") from error
-
-
-def _fasttext() -> Any:
-    try:
-        import fasttext
-    except ImportError as error:
-        raise CascadeError("the cascade needs fastText: pip install 'sluice-curation[cascade]'") from error
-    fasttext.FastText.eprint = lambda *_: None
-    return fasttext
+    return fasttext_models.train(pl.Series(levels).cast(pl.String), lines(plain), PARAMETERS, scratch)

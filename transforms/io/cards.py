@@ -16,60 +16,8 @@ import pyarrow as pa
 import yaml
 from markupsafe import Markup, escape
 
-from schemas.feedback import INSTANCE_OUTCOMES, KEPT, LABELS, LEVELS, PAPER_LEVEL_SHARES, REJECTED, ROW_OUTCOMES
-from transforms.io.reports import percent, spelled, templates
-
-PAPER_URL: Final = "https://arxiv.org/abs/2602.08829"
-
-PAPER_BIBTEX: Final = """\
-@misc{peng2026wildreward,
-  title         = {WildReward: Learning Reward Models from In-the-Wild Human Interactions},
-  author        = {Peng, Hao and Qi, Yunjia and Wang, Xiaozhi and Yao, Zijun and Hou, Lei and Li, Juanzi},
-  year          = {2026},
-  eprint        = {2602.08829},
-  archivePrefix = {arXiv},
-  url           = {https://arxiv.org/abs/2602.08829}
-}
-"""
-
-COLUMNS: Final = {
-    "record_id": "hash of `source_uri`, `source_row` and the instance's ordinal in that row; names the row for ever",
-    "instance_id": "conversation and turn, as WildFB writes them",
-    "conversation_id": "the conversation's id in the source",
-    "turn_index": "turn of the scored response, from 0",
-    "n_turns": "turns in the whole conversation",
-    "user_id": "keyed hash of the source's user; groups one user's rows, names nobody",
-    "model": "the model that wrote the response",
-    "language": "language of the conversation, ISO 639-1",
-    "feedback_language": "language of the feedback message, ISO 639-1",
-    "timestamp": "time of the conversation, UTC",
-    "history": "the messages before the query",
-    "query": "the user's message that the response answers",
-    "response": "the assistant's message that is scored",
-    "feedback": "the user's next message: what the label rests on",
-    "label": "the published label, 1 (worst) to 4 (best)",
-    "level": "the level, 1 to 5, after mining and refusal validation",
-    "judge": "what the judge said of the feedback, and by which rule or model",
-    "mining": "whether a later turn lent this one its level (implicit feedback)",
-    "refusal": "whether the response looks like a refusal, and the verdict on it",
-    "history_turns": "turns before the query",
-    "query_length": "words of the query (Chinese: characters)",
-    "response_length": "words of the response (Chinese: characters)",
-    "flags": "what the source itself says of the exchange",
-    "subset": "train or test",
-    "source_uri": "source file, relative to the source root",
-    "source_row": "row in that file (Parquet: index; lines: byte offset in the decompressed stream)",
-    "journal_keys": "keys of the stored model answers that decided the row",
-    "unit": "what was rejected: a source `row` or an `instance`",
-    "stage": "the stage that rejected it",
-    "reason": "the rule that decided",
-    "failed": "every rule of that stage that failed",
-    "detail": "more on the reason: the parser's message, the matched word",
-    "duplicate_of": "`record_id` of the first occurrence",
-    "personal_data": "kinds of personal data found",
-    "excerpt": "start of the feedback message; absent where personal data or toxicity was the reason",
-}
-"""What each column of a kept or rejected row holds."""
+from schemas.presentation import Presentation, Scale
+from transforms.io.reports import distributions, percent, spelled, templates, warnings
 
 _LICENSE_URLS: Final = {
     "odc-by": "https://opendatacommons.org/licenses/by/1-0/",
@@ -82,7 +30,7 @@ _LICENSE_URLS: Final = {
 _MAX_SOURCES: Final = 200
 
 
-def render_card(manifest: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+def render_card(manifest: Mapping[str, Any], run: Mapping[str, Any], presentation: Presentation) -> str:
     """Render README.md: front matter for the hub and its loader, then what a reader must know."""
     counts = manifest.get("counts") or {}
     plan = manifest.get("plan") or {}
@@ -90,54 +38,61 @@ def render_card(manifest: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     shards = list(manifest.get("shards") or [])
     environment = templates().overlay()
     environment.filters = {**environment.filters, "md": _markdown, "code": _code, "cell": _cell}
-    template = environment.get_template("card.md.j2")
+    template = environment.get_template(presentation.card_template)
     return template.render(
-        front_matter=Markup(_front_matter(manifest, shards)),
+        presentation=presentation,
+        front_matter=Markup(_front_matter(manifest, shards, presentation)),
         title=_title(manifest),
+        summary=Markup(presentation.summary),
         dataset=manifest.get("dataset") or {},
         plan=plan,
         run=run,
         counts=counts,
-        stages=list(_stages(counts)),
-        labels=list(_label_rows(counts)),
-        label_subsets=list(counts.get("labels") or {}),
-        levels=list(_level_rows(counts)),
+        warnings=warnings(manifest, run),
+        stages=list(_stages(counts, presentation)),
+        distributions=distributions(counts, presentation),
+        **(_judged(counts, presentation.scale) if presentation.scale else {}),
         subsets={name: _total(own, "rows") for name, own in _subsets(shards).items()},
-        columns=[(f.name, _type_name(f.type), COLUMNS.get(f.name, "")) for f in KEPT],
-        rejected_columns=[(f.name, _type_name(f.type), COLUMNS.get(f.name, "")) for f in REJECTED],
+        columns=_columns(presentation.kept, presentation),
+        families=_families(presentation),
+        rejected_columns=_columns(presentation.rejected, presentation),
         has_rejected=any(s.get("kind") == "rejected" for s in shards),
         sources=sources[:_MAX_SOURCES],
         sources_left=max(0, len(sources) - _MAX_SOURCES),
         sources_failed=[s for s in sources if s.get("error")],
         subset_by=_find(plan.get("settings"), "subset_by") or _find(plan.get("settings"), "by"),
-        wildchat=any(s.get("format") == "wildchat" for s in sources),
-        bibtex=Markup(PAPER_BIBTEX),
-        paper=Markup(PAPER_URL),
+        formats=[s.get("format") for s in sources],
+        statements=[*presentation.personal_data, *presentation.limits],
+        paper=presentation.paper and {name: Markup(getattr(presentation.paper, name)) for name in ("url", "bibtex")},
     )
 
 
 # -- front matter ------------------------------------------------------------------------------------------
 
 
-def _front_matter(manifest: Mapping[str, Any], shards: list[Mapping[str, Any]]) -> str:
+def _front_matter(manifest: Mapping[str, Any], shards: list[Mapping[str, Any]], presentation: Presentation) -> str:
     dataset, plan = manifest.get("dataset") or {}, manifest.get("plan") or {}
     subsets = {name: [s for s in own if s.get("rows")] for name, own in _subsets(shards).items()}
     rejected = [s for s in shards if s.get("kind") == "rejected" and s.get("rows")]
     head: dict[str, Any] = {
         "license": str(dataset.get("license") or "other"),
-        "language": _languages(manifest),
+        "language": _languages(manifest, presentation),
         "pretty_name": _title(manifest),
-        "task_categories": ["text-classification"],
+        "task_categories": list(presentation.tasks),
         "size_categories": [_size_category(sum(_total(own, "rows") for own in subsets.values()))],
-        "tags": ["reward-model", "user-feedback", "preference", "croissant", "sluice"],
+        "tags": [*presentation.tags, "croissant", "sluice"],
     }
+    head = {key: value for key, value in head.items() if value != []}
     upstream = sorted(
         set(re.findall(r"allenai/WildChat[\w.-]*\w", repr([plan.get("settings"), manifest.get("sources")])))
     )
     if upstream:
         head["source_datasets"] = [f"extended|{name}" for name in upstream]
     configs: list[dict[str, Any]] = []
-    for name, schema, files in (("default", KEPT, subsets), ("rejected", REJECTED, {"rejected": rejected})):
+    for name, schema, files in (
+        ("default", presentation.kept, subsets),
+        ("rejected", presentation.rejected, {"rejected": rejected}),
+    ):
         present = {subset: own for subset, own in files.items() if own}  # the loader fails on a subset without rows
         if present:
             data_files = [{"split": subset, "path": _pattern(own, shards)} for subset, own in present.items()]
@@ -200,11 +155,11 @@ def _size_category(rows: int) -> str:
     return "n>1T"
 
 
-def _languages(manifest: Mapping[str, Any]) -> list[str]:
-    """The languages in the settings, wherever they stand; those of the paper otherwise."""
+def _languages(manifest: Mapping[str, Any], presentation: Presentation) -> list[str]:
+    """The languages in the settings, wherever they stand; those of the pipeline otherwise."""
     found = _find((manifest.get("plan") or {}).get("settings"), "languages")
     codes = [str(code) for code in found if re.fullmatch(r"[a-z]{2,3}", str(code))] if isinstance(found, list) else []
-    return codes or ["en", "zh"]
+    return codes or list(presentation.languages)
 
 
 def _find(value: Any, key: str) -> Any:
@@ -248,41 +203,69 @@ def _total(shards: list[Mapping[str, Any]], key: str) -> int:
     return sum(int(s.get(key) or 0) for s in shards)
 
 
-def _stages(counts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    meanings = {"row": ROW_OUTCOMES}
+def _columns(schema: pa.Schema, presentation: Presentation) -> list[tuple[str, str, str]]:
+    """Name, type and content of every column that belongs to no family."""
+    return [_column(column, presentation) for column in schema if presentation.family(column.name) is None]
+
+
+def _families(presentation: Presentation) -> dict[str, list[tuple[str, str, str]]]:
+    """The columns of every family, kept or rejected."""
+    columns = {column.name: column for schema in (presentation.kept, presentation.rejected) for column in schema}
+    families: dict[str, list[tuple[str, str, str]]] = {title: [] for title in presentation.families}
+    for name, column in columns.items():
+        if title := presentation.family(name):
+            families[title].append(_column(column, presentation))
+    return {title: rows for title, rows in families.items() if rows}
+
+
+def _column(column: pa.Field, presentation: Presentation) -> tuple[str, str, str]:
+    return column.name, _type_name(column.type), presentation.columns.get(column.name, "")
+
+
+def _stages(counts: Mapping[str, Any], presentation: Presentation) -> Iterator[dict[str, Any]]:
+    meanings = {"row": presentation.row_outcomes}
     for stage in counts.get("stages") or []:
-        known = meanings.get(str(stage.get("unit")), INSTANCE_OUTCOMES)
+        known = meanings.get(str(stage.get("unit")), presentation.instance_outcomes)
         rejected = sorted((stage.get("rejected") or {}).items(), key=lambda item: (-int(item[1] or 0), item[0]))
         yield {
             "name": stage.get("stage") or "?",
-            "unit": stage.get("unit") or "instance",
+            "unit": presentation.instance if (stage.get("unit") or "instance") == "instance" else stage["unit"],
             "in": int(stage.get("in") or 0),
             "out": int(stage.get("out") or 0),
             "reasons": [(name, int(n), known.get(name, "")) for name, n in rejected if n],
         }
 
 
-def _label_rows(counts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _judged(counts: Mapping[str, Any], scale: Scale) -> dict[str, Any]:
+    """Labels and levels of an ordinal judgement, for its tables."""
+    return {
+        "labels": list(_label_rows(counts, scale)),
+        "label_subsets": list(counts.get("labels") or {}),
+        "levels": list(_level_rows(counts, scale)),
+    }
+
+
+def _label_rows(counts: Mapping[str, Any], scale: Scale) -> Iterator[dict[str, Any]]:
     labels = counts.get("labels") or {}
     total = sum(int(n or 0) for subset in labels.values() for n in subset.values())
-    for level, label in LABELS.items():
+    for level, label in scale.labels.items():
         per_subset = [int(subset.get(str(label)) or 0) for subset in labels.values()]
         share = sum(per_subset) / total if total else 0.0
-        yield {"label": label, "name": LEVELS[level], "counts": per_subset, "share": percent(share)}
+        yield {"label": label, "name": scale.levels[level], "counts": per_subset, "share": percent(share)}
 
 
-def _level_rows(counts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _level_rows(counts: Mapping[str, Any], scale: Scale) -> Iterator[dict[str, Any]]:
     levels = counts.get("levels") or {}
     total = sum(int(n or 0) for n in levels.values())
-    for level, name in LEVELS.items():
+    for level, name in scale.levels.items():
         n = int(levels.get(str(level)) or 0)
         yield {
             "level": level,
             "name": name,
-            "label": LABELS.get(level, "–"),
+            "label": scale.labels.get(level, "–"),
             "count": n,
             "share": percent(n / total if total else 0.0),
-            "paper": f"{100 * PAPER_LEVEL_SHARES[level]:.0f}%",
+            "paper": f"{100 * scale.paper_shares[level]:.0f}%",
         }
 
 
@@ -323,7 +306,7 @@ def _cell(value: Any) -> Markup:
 # -- Croissant ---------------------------------------------------------------------------------------------
 
 
-def croissant(manifest: Mapping[str, Any], published: str | None = None) -> dict[str, Any]:
+def croissant(manifest: Mapping[str, Any], presentation: Presentation, published: str | None = None) -> dict[str, Any]:
     """Describe the snapshot in Croissant 1.0: every shard with its checksum, every column with its type.
 
     ``published`` is an ISO time. The result is JSON, to be stored beside ``data/``, where its paths start.
@@ -347,13 +330,13 @@ def croissant(manifest: Mapping[str, Any], published: str | None = None) -> dict
     ]
     record_sets = []
     for kind, name, schema, description in (
+        ("data", "kept", presentation.kept, presentation.record),
         (
-            "data",
-            "kept",
-            KEPT,
-            "Responses scored by the user's next message; the column subset tells train from test.",
+            "rejected",
+            "rejected",
+            presentation.rejected,
+            f"Source rows and {presentation.instances} that were not kept, and why.",
         ),
-        ("rejected", "rejected", REJECTED, "Source rows and instances that were not kept, and why."),
     ):
         paths = [str(s["path"]) for s in shards if s.get("kind") == kind]
         if not paths:
@@ -376,7 +359,7 @@ def croissant(manifest: Mapping[str, Any], published: str | None = None) -> dict
                 name=name,
                 description=description,
                 key=f"{name}/record_id",
-                fields=[_field(mlc, context, column, name, files) for column in schema],
+                fields=[_field(mlc, context, presentation.columns, column, name, files) for column in schema],
             )
         )
     license_id = str(dataset.get("license") or "")
@@ -388,26 +371,19 @@ def croissant(manifest: Mapping[str, Any], published: str | None = None) -> dict
         url=dataset.get("url"),
         date_published=published,
         version=f"{int(manifest.get('schema_version') or 1)}.0.0",
-        cite_as=PAPER_BIBTEX,
-        in_language=_languages(manifest),
-        keywords=["reward model", "user feedback", "conversations"],
+        cite_as=presentation.paper.bibtex if presentation.paper else None,
+        in_language=_languages(manifest, presentation) or None,
+        keywords=list(presentation.keywords) or None,
         distribution=distribution,
         record_sets=record_sets,
-        data_collection_type=["Secondary data analysis"],
-        data_annotation_protocol=[
-            "The user's next message is judged on five levels; levels 1, 2, 4 and 5 become labels 1 to 4."
-        ],
+        data_collection_type=list(presentation.collection) or None,
+        data_annotation_protocol=list(presentation.annotation) or None,
         machine_annotation_tools=[
             spelled(f"{m.get('role', 'model')}: {m.get('name', '')}")
             for m in (manifest.get("plan") or {}).get("models") or []
         ],
-        personal_sensitive_information=[
-            "Users are keyed hashes. Messages with detected personal data are rejected; detection is not complete."
-        ],
-        data_limitations=[
-            "Labels are inferred from conversation, not given by annotators.",
-            "Only English and Chinese rules exist unless a model judges.",
-        ],
+        personal_sensitive_information=list(presentation.personal_data) or None,
+        data_limitations=list(presentation.limits) or None,
     )
     result: dict[str, Any] = metadata.to_json()
     return result
@@ -416,7 +392,16 @@ def croissant(manifest: Mapping[str, Any], published: str | None = None) -> dict
 _PARQUET: Final = "application/x-parquet"
 
 
-def _field(mlc: Any, context: Any, column: pa.Field, parent: str, files: str, path: str = "", top: str = "") -> Any:
+def _field(
+    mlc: Any,
+    context: Any,
+    meanings: Mapping[str, str],
+    column: pa.Field,
+    parent: str,
+    files: str,
+    path: str = "",
+    top: str = "",
+) -> Any:
     """A column as a Croissant field. A struct's fields are read out of their column by a JSON path."""
     name = f"{parent}/{column.name}"
     top = top or column.name
@@ -428,16 +413,18 @@ def _field(mlc: Any, context: Any, column: pa.Field, parent: str, files: str, pa
             ctx=context,
             id=name,
             name=name,
-            description=COLUMNS.get(column.name),
+            description=meanings.get(column.name),
             repeated=repeated or None,
-            sub_fields=[_field(mlc, context, inner, name, files, f"{path}{inner.name}", top) for inner in kind.fields],
+            sub_fields=[
+                _field(mlc, context, meanings, inner, name, files, f"{path}{inner.name}", top) for inner in kind.fields
+            ],
         )
     transforms = [mlc.Transform(ctx=context, json_path=path)] if path else []
     return mlc.Field(
         ctx=context,
         id=name,
         name=name,
-        description=None if path else COLUMNS.get(column.name),
+        description=None if path else meanings.get(column.name),
         data_types=[_croissant_type(mlc, kind)],
         repeated=repeated or None,
         source=mlc.Source(

@@ -18,10 +18,11 @@ import polars as pl
 import pyarrow as pa
 
 from schemas.conversation import CONVERSATION, ROLES
-from schemas.provenance import Chunk, SourceFile, Split, StageCount
+from schemas.provenance import Chunk, Container, SourceFile, Split
+from transforms.io import reading, sources
 from transforms.io.keys import KeyTable
-from transforms.io.reading import BROKEN, Prepare, read, sha256
-from transforms.io.records import record_ids
+from transforms.io.reading import BROKEN, Prepare, Reject, read
+from transforms.io.sources import Probe, Recognised, SourceError
 from transforms.text import language
 
 _ROLES: Final = {
@@ -110,7 +111,8 @@ class Mapping:
 class ChatFormat:
     """A named format: the fields that give it away, its mapping, and how a JSON object is made to fit.
 
-    ``rowwise``: ``prepare`` is applied to the rows of Parquet files too (a user's own reader).
+    ``rowwise``: ``prepare`` is applied to the rows of Parquet files too (a user's own reader). ``code`` is the SHA-256
+    of such a reader.
     """
 
     name: str
@@ -118,6 +120,7 @@ class ChatFormat:
     mapping: Mapping
     prepare: Prepare
     rowwise: bool = False
+    code: str = ""
 
 
 def as_is(item: dict[str, Any]) -> list[dict[str, Any]]:
@@ -250,12 +253,39 @@ class ChatSource:
     options: tuple[MappingABC[str, Any], ...]
     max_line_bytes: int
 
+    @property
+    def version(self) -> int:
+        """``VERSION``: raised whenever the same bytes give other conversations."""
+        return VERSION
+
+    @property
+    def containers(self) -> frozenset[Container]:
+        """Rows with named fields only."""
+        return sources.ROWS
+
+    def recognised(self, source: int, probe: Probe) -> Recognised:
+        """The format forced in the config, or the one whose signature is among a file's fields; any, for an empty file.
+
+        Raises:
+            SourceError: the fields are of no format.
+        """
+        form = self.formats[source] or detect(probe.fields) or (FORMATS[0] if probe.empty else None)
+        if form is None:
+            known = ", ".join(f.name for f in FORMATS)
+            fields = ", ".join(sorted(probe.fields)[:8]) or "no JSON object"
+            raise SourceError(f"expected one of {known}; found the fields {fields}; force a format or give a mapping")
+        return Recognised(form.name, (form.name, repr(form.mapping), form.code))
+
+    def first_rows(self, split: Split, limit: int) -> tuple[int, int | None]:
+        """How many of the first ``limit`` lines of a split there are, and where a split of them alone stops."""
+        return reading.first_rows(split, limit, self.options[split.file.source], self.max_line_bytes)
+
     def format_of(self, file: SourceFile) -> ChatFormat:
         """The format forced in the config, or the one that was detected."""
         return self.formats[file.source] or named(file.format)
 
 
-def read_chunks(split: Split, source: ChatSource, reject: Callable[[pl.DataFrame, str], pa.Table]) -> Iterator[Chunk]:
+def read_chunks(split: Split, source: ChatSource, reject: Reject) -> Iterator[Chunk]:
     """A split's conversations as a chunk, its broken rows rejected.
 
     Raises:
@@ -263,18 +293,10 @@ def read_chunks(split: Split, source: ChatSource, reject: Callable[[pl.DataFrame
     """
     form, options = source.format_of(split.file), source.options[split.file.source]
     began = time.perf_counter()
-    for reading in read(split, form.mapping.schema(), form.prepare, options, source.max_line_bytes, form.rowwise):
-        conversations, strange = to_conversations(reading.rows, form.mapping, split.file.relative_uri)
-        broken = pl.DataFrame(pa.concat_tables([reading.broken, strange])).sort("source_row")
-        ids = record_ids(pl.lit(split.file.relative_uri), pl.col("source_row"), pl.lit(None, pl.Int32))
-        rejected = reject(
-            broken.with_columns(record_id=ids, unit=pl.lit("row"), source_uri=pl.lit(split.file.relative_uri)), "read"
-        )
-        used = pl.Series(conversations["source_row"]).n_unique()
-        reasons = dict(broken["reason"].value_counts().sort("reason").rows())
-        count = StageCount("read", "row", used + len(broken), used, reasons, time.perf_counter() - began)
-        digest = sha256(split.file, options) if reading.split.ordinal == 0 else None
-        yield Chunk(reading.split, conversations, rejected, (count,), digest)
+    for found in read(split, form.mapping.schema(), form.prepare, options, source.max_line_bytes, form.rowwise):
+        conversations, strange = to_conversations(found.rows, form.mapping, split.file.relative_uri)
+        broken = pl.DataFrame(pa.concat_tables([found.broken, strange])).sort("source_row")
+        yield reading.chunk(found.split, conversations, broken, reject, began, options)
         began = time.perf_counter()
 
 
@@ -285,10 +307,10 @@ def read_keys(split: Split, source: ChatSource, keys: Callable[[pa.Table], pa.Ta
     """
     form, options = source.format_of(split.file), source.options[split.file.source]
     mapping = form.mapping.keys_only()
-    for reading in read(split, form.mapping.schema(), form.prepare, options, source.max_line_bytes, form.rowwise):
-        conversations, strange = to_conversations(reading.rows, mapping, split.file.relative_uri)
-        rows = pl.Series(conversations["source_row"]).n_unique() + reading.broken.num_rows + strange.num_rows
-        yield KeyTable(reading.split, keys(conversations), rows, reading.end)
+    for found in read(split, form.mapping.schema(), form.prepare, options, source.max_line_bytes, form.rowwise):
+        conversations, strange = to_conversations(found.rows, mapping, split.file.relative_uri)
+        rows = pl.Series(conversations["source_row"]).n_unique() + found.broken.num_rows + strange.num_rows
+        yield KeyTable(found.split, keys(conversations), rows, found.end)
 
 
 def detect(fields: frozenset[str]) -> ChatFormat | None:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Final
 
 import orjson
-import polars as pl
 import pyarrow as pa
 
 from schemas.provenance import Chunk, Receipt, StageCount
@@ -103,23 +102,3 @@ def load(work: Path, receipt: Receipt, name: str) -> pa.Table:
             return files.read_arrow(here)
     receipt_path(work, receipt.part).unlink(missing_ok=True)
     raise PartError(f"{path}: differs from its receipt; run the same command again to compute it anew")
-
-
-def tally(kept: pa.Table, rejected: pa.Table, columns: dict[str, tuple[str, ...]]) -> dict[str, dict[str, int]]:
-    """Count values of columns worth reporting; a column named with ``.`` is a struct's field."""
-    counts: dict[str, dict[str, int]] = {}
-    for name, path in columns.items():
-        frames = [pl.DataFrame(t.select([c for c in _roots(path) if c in t.column_names])) for t in (kept, rejected)]
-        values = [_values(frame, path) for frame in frames if set(_roots(path)) <= set(frame.columns)]
-        joined = pl.concat(values).drop_nulls() if values else pl.Series([], dtype=pl.String)
-        counts[name] = {str(v): n for v, n in joined.value_counts().sort(joined.name).rows()}
-    return counts
-
-
-def _roots(path: tuple[str, ...]) -> list[str]:
-    return [name.split(".")[0] for name in path]
-
-
-def _values(frame: pl.DataFrame, path: tuple[str, ...]) -> pl.Series:
-    columns = [pl.col(n.split(".")[0]).struct.field(n.split(".")[1]) if "." in n else pl.col(n) for n in path]
-    return frame.select(pl.concat_str(columns, separator="/").alias("value")).to_series()

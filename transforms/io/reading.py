@@ -1,4 +1,4 @@
-"""Reading one split: Parquet rows or JSON lines, as Arrow, with every broken line accounted for."""
+"""Reading one split: Parquet rows, lines or other pieces of a stream, as Arrow, with every broken row accounted for."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import codecs
 import functools
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol, TypeVar
 
 import fsspec
 import orjson
@@ -19,14 +20,22 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from schemas.provenance import SourceFile, Split
+from schemas.provenance import Chunk, SourceFile, Split, StageCount
 from transforms.io import sources
-from transforms.io.sources import SourceError
+from transforms.io.records import record_ids
+from transforms.io.sources import STREAMS, SourceError
 from transforms.io.splits import SPLIT_BYTES
 
 MAX_LINE_BYTES: Final = 16 * 1024 * 1024
+MAX_EXPANSION: Final = 200
+"""Decompressed bytes per stored byte; text of few kinds of lines compresses fifty-fold, a bomb a thousandfold or more."""
+
+_SURE_BYTES: Final = 256 * 1024 * 1024
+"""What a file may always expand to."""
+
 _BLOCK_BYTES: Final = 4 * 1024 * 1024
 _BATCH_ROWS: Final = 2048
+_BATCH_BYTES: Final = 64 * 1024 * 1024
 _MILLISECONDS_FROM: Final = 1e11
 _UNFIT: Final = (pa.ArrowException, TypeError, ValueError, OverflowError)
 
@@ -47,6 +56,12 @@ class Reading:
 
 
 Prepare = Callable[[dict[str, Any]], list[dict[str, Any]]]
+
+
+Reject = Callable[[pl.DataFrame, str], pa.Table]
+"""Makes rejected rows of a frame of rows with their ``reason``, and of the stage's name."""
+
+_T = TypeVar("_T")
 
 
 class _Raw(Protocol):
@@ -70,16 +85,24 @@ def read(
     Raises:
         SourceError: the file vanished, changed since it was planned, or is not what its name says.
     """
+    if split.file.container == "parquet":
+        found = _read_parquet(split, schema, options, prepare if rowwise else None)
+    else:
+        found = read_objects(split, schema, prepare, options, max_line_bytes)
+    yield from unchanged(split, options, found)
+
+
+def unchanged(split: Split, options: Mapping[str, Any], found: Iterable[_T]) -> Iterator[_T]:
+    """What is read of a split, as long as its file is the one that was planned.
+
+    Raises:
+        SourceError: the file vanished, changed since it was planned, or is not what its name says.
+    """
     try:
         _expect_unchanged(split.file, options)
-        pieces = (
-            iter([_read_parquet(split, schema, options, prepare if rowwise else None)])
-            if split.file.container == "parquet"
-            else _read_lines(split, schema, prepare, options, max_line_bytes)
-        )
-        for piece in pieces:
+        for one in found:
             _expect_unchanged(split.file, options)  # before anyone can commit what was read
-            yield piece
+            yield one
     except SourceError:
         raise
     except Exception as error:  # every filesystem has exceptions of its own
@@ -90,6 +113,33 @@ def sha256(file: SourceFile, options: Mapping[str, Any]) -> str:
     """SHA-256 of a whole source file as stored, in hexadecimal."""
     with fsspec.open(file.uri, "rb", **options) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def chunk(
+    split: Split,
+    kept: pa.Table,
+    broken: pl.DataFrame,
+    reject: Reject,
+    began: float,
+    options: Mapping[str, Any],
+) -> Chunk:
+    """The chunk that a split's reading gives, with the first entry of its ledger.
+
+    Args:
+        split: what was read.
+        kept: rows with their ``source_row``, of which several may be of one source row.
+        broken: source rows that became none, with ``source_row``, ``reason`` and ``detail``.
+        reject: makes rejected rows of them.
+        began: when reading began, in seconds of ``time.perf_counter``.
+        options: what fsspec is given to open the file.
+    """
+    uri = pl.lit(split.file.relative_uri)
+    ids = record_ids(uri, pl.col("source_row"), pl.lit(None, pl.Int32))
+    rejected = reject(broken.with_columns(record_id=ids, unit=pl.lit("row"), source_uri=uri), "read")
+    used = pl.Series(kept["source_row"]).n_unique()
+    reasons = dict(broken["reason"].value_counts().sort("reason").rows())
+    count = StageCount("read", "row", used + len(broken), used, reasons, time.perf_counter() - began)
+    return Chunk(split, kept, rejected, (count,), sha256(split.file, options) if split.ordinal == 0 else None)
 
 
 def _expect_unchanged(file: SourceFile, options: Mapping[str, Any]) -> None:
@@ -108,38 +158,65 @@ def _open(file: SourceFile, options: Mapping[str, Any]) -> BinaryIO:
     return stream
 
 
-def _read_parquet(split: Split, schema: pa.Schema, options: Mapping[str, Any], prepare: Prepare | None) -> Reading:
+def _read_parquet(
+    split: Split, schema: pa.Schema, options: Mapping[str, Any], prepare: Prepare | None
+) -> Iterator[Reading]:
+    table = parquet_rows(split, lambda stored: None if prepare else _leaves(stored, schema), options)
+    if prepare:
+        objects: list[dict[str, Any]] = []
+        failed: list[tuple[int, str, str]] = []
+        for at, item in enumerate(table.to_pylist(), split.start):
+            _prepare(item, at, prepare, objects, failed)
+        yield Reading(split, _to_table(objects, _as_stored(schema), schema, failed), _broken(sorted(failed)), end=True)
+        return
+    rows = conform(table, schema).append_column(
+        "source_row", pa.array(range(split.start, split.start + table.num_rows), pa.int64())
+    )
+    yield Reading(split, *valid_rows(rows), end=True)
+
+
+def parquet_rows(
+    split: Split, columns_of: Callable[[pa.Schema], list[str] | None], options: Mapping[str, Any]
+) -> pa.Table:
+    """A split's rows as a Parquet file stores them.
+
+    ``columns_of`` chooses the columns to decode, by their paths, from the stored schema; None for all.
+    """
     with _open(split.file, options) as stream:
         parquet = pq.ParquetFile(stream)
         stop = parquet.metadata.num_rows if split.stop is None else split.stop
         groups, first = _groups(parquet.metadata, split.start, stop)
-        columns = None if prepare else _leaves(parquet.schema_arrow, schema)
+        columns = columns_of(parquet.schema_arrow)
         batches, at = [], first
-        for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=groups, columns=columns, use_threads=False):
+        size = _batch_rows(parquet.metadata, groups)
+        for batch in parquet.iter_batches(size, row_groups=groups, columns=columns, use_threads=False):
             low, high = max(split.start - at, 0), min(stop - at, batch.num_rows)
             if low < high:
                 batches.append(batch.slice(low, high - low))
             at += batch.num_rows
             if at >= stop:
                 break
+        if batches:
+            return pa.Table.from_batches(batches)
+        chosen = {path.partition(".")[0] for path in columns or []}
         stored = parquet.schema_arrow
-    wanted = pa.schema([stored.field(name) for name in schema.names if name in stored.names])
-    table = pa.Table.from_batches(batches) if batches else wanted.empty_table()
-    if prepare:
-        objects: list[dict[str, Any]] = []
-        failed: list[tuple[int, str, str]] = []
-        for at, item in enumerate(table.to_pylist(), split.start):
-            _prepare(item, at, prepare, objects, failed)
-        return Reading(split, _to_table(objects, _as_stored(schema), schema, failed), _broken(sorted(failed)), end=True)
-    rows = conform(table, schema).append_column(
-        "source_row", pa.array(range(split.start, split.start + table.num_rows), pa.int64())
-    )
+        return pa.schema([field for field in stored if columns is None or field.name in chosen]).empty_table()
+
+
+def _batch_rows(footer: pq.FileMetaData, groups: list[int]) -> int:
+    """Rows to decode at once: few where they are large."""
+    described = [footer.row_group(index) for index in groups]
+    size = max((group.total_byte_size // max(1, group.num_rows) for group in described), default=0)
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, size)))
+
+
+def valid_rows(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Rows whose text is UTF-8, and the broken others (``BROKEN``). ``rows`` has the column ``source_row``."""
     try:
         rows.validate(full=True)
     except pa.ArrowInvalid:
-        rows, broken = _without_invalid_text(rows)
-        return Reading(split, rows, broken, end=True)
-    return Reading(split, rows, BROKEN.empty_table(), end=True)
+        return _without_invalid_text(rows)
+    return rows, BROKEN.empty_table()
 
 
 def _groups(footer: pq.FileMetaData, start: int, stop: int) -> tuple[list[int], int]:
@@ -213,9 +290,9 @@ def _conform(array: pa.Array, kind: pa.DataType) -> pa.Array:
         mask = array.is_null() if array.null_count else None
         return pa.StructArray.from_arrays(children, fields=list(kind), mask=mask)
     if pa.types.is_timestamp(kind) and pa.types.is_string(array.type) | pa.types.is_large_string(array.type):
-        return _parse_times(array, kind)
+        return parse_times(array, kind)
     if pa.types.is_timestamp(kind) and (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
-        return _epoch_times(array, kind)
+        return epoch_times(array, kind)
     if pa.types.is_large_string(kind) and (pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)):
         return array.cast(pa.large_binary()).view(kind)  # what is no UTF-8 is found later, row by row
     if pa.types.is_timestamp(kind):
@@ -225,7 +302,7 @@ def _conform(array: pa.Array, kind: pa.DataType) -> pa.Array:
     return array.cast(kind)
 
 
-def _parse_times(array: pa.Array, kind: pa.DataType) -> pa.Array:
+def parse_times(array: pa.Array, kind: pa.DataType) -> pa.Array:
     """ISO 8601 texts, with or without zone, to UTC; null where unparsable."""
     texts = pl.Series(array).str.replace(" ", "T").str.replace(r"(Z|\+00:?00| ?UTC)$", "")
     frame = pl.DataFrame({"text": texts}).select(
@@ -239,7 +316,7 @@ def _parse_times(array: pa.Array, kind: pa.DataType) -> pa.Array:
     return frame.to_series().to_arrow().cast(kind)
 
 
-def _epoch_times(array: pa.Array, kind: pa.DataType) -> pa.Array:
+def epoch_times(array: pa.Array, kind: pa.DataType) -> pa.Array:
     """Numbers of seconds since 1970, or of milliseconds where they are that large."""
     number = pl.col("number").cast(pl.Float64)
     scale = pl.when(number.abs() < _MILLISECONDS_FROM).then(1e6).otherwise(1e3)
@@ -274,8 +351,8 @@ def _broken(rows: list[tuple[int, str, str]]) -> pa.Table:
     return pa.Table.from_pylist([dict(zip(BROKEN.names, once[at], strict=True)) for at in sorted(once)], schema=BROKEN)
 
 
-class _Window:
-    """A sliding view of a decompressed stream: forward only, holding the bytes from ``start`` on."""
+class Window:
+    """A sliding view of a stream: forward only, holding the bytes from ``start`` to ``stop``; ``ended`` once there are no more."""
 
     def __init__(self, raw: _Raw, start: int) -> None:
         self.raw, self.start, self.data, self.ended = raw, start, bytearray(), False
@@ -285,12 +362,14 @@ class _Window:
         return self.start + len(self.data)
 
     def fill(self, upto: int) -> None:
+        """Hold the bytes to an offset, as far as the stream has them."""
         while self.stop < upto and not self.ended:
             block = self.raw.read(_BLOCK_BYTES)
             self.ended = not block
             self.data += block
 
     def discard(self, upto: int) -> None:
+        """Let go of the bytes before an offset."""
         while self.stop < upto and not self.ended:
             self.start, self.data = self.stop, bytearray()
             self.fill(self.start + 1)
@@ -300,47 +379,97 @@ class _Window:
             self.start += cut
 
 
-_windows: dict[str, _Window] = {}
+class _Expanding:
+    """A decompressed stream that ends in an error where it grows beyond a bound."""
+
+    def __init__(self, raw: _Raw, stored: int, max_expansion: int) -> None:
+        self.raw, self.stored, self.read_bytes = raw, stored, 0
+        self.bound = most_bytes(stored, max_expansion)
+
+    def read(self, size: int, /) -> bytes:
+        block = self.raw.read(size)
+        self.read_bytes += len(block)
+        if self.read_bytes > self.bound:
+            raise OSError(
+                f"{self.stored} bytes expand to more than {self.bound}; raise max_expansion if the file is no bomb"
+            )
+        return block
+
+
+def most_bytes(stored: int, max_expansion: int) -> int:
+    """How many bytes so many stored ones may expand to."""
+    return max(_SURE_BYTES, stored * max_expansion)
+
+
+_windows: dict[str, Window] = {}
 """The compressed stream this process reads, kept open between the splits of one file."""
 
 
-def _window(file: SourceFile, start: int, options: Mapping[str, Any]) -> _Window:
-    if file.container == "jsonl":
-        stream = _open(file, options)
-        stream.seek(start)
-        return _Window(stream, start)
+def _window(file: SourceFile, start: int, options: Mapping[str, Any], max_expansion: int = MAX_EXPANSION) -> Window:
+    if file.container not in STREAMS:
+        return stored_window(file, start, options)
     held = _windows.pop(file.key, None)
     if held is None or held.start > start:
         _windows.clear()
         codec = sources.codec_of(file.container)
-        held = _Window(pa.CompressedInputStream(pa.PythonFile(_open(file, options), "r"), codec), 0)
+        stream = pa.CompressedInputStream(pa.PythonFile(_open(file, options), "r"), codec)
+        held = Window(_Expanding(stream, file.size, max_expansion), 0)
     held.discard(start)
     return held
 
 
-def _read_lines(
-    split: Split, schema: pa.Schema, prepare: Prepare, options: Mapping[str, Any], max_line_bytes: int
-) -> Iterator[Reading]:
-    window = _window(split.file, max(0, split.start - 1), options)
+def stored_window(file: SourceFile, start: int, options: Mapping[str, Any]) -> Window:
+    """A view of a file's bytes as stored."""
+    stream = _open(file, options)
+    stream.seek(start)
+    return Window(stream, start)
+
+
+def pieces(
+    split: Split,
+    find: Callable[[Window, Split], _T],
+    options: Mapping[str, Any],
+    lookback: int = 1,
+    max_expansion: int = MAX_EXPANSION,
+) -> Iterator[tuple[Split, _T, bool]]:
+    """What is found in a split of a stream, and after an open one in every piece to the stream's end; whether it ends there.
+
+    ``find`` gets a window that begins ``lookback`` bytes before the split, and is to discard no more.
+    """
+    window = _window(split.file, max(0, split.start - lookback), options, max_expansion)
     piece = split if split.stop is not None else replace(split, stop=split.start + split.bytes)
     while True:
-        begin, text, too_long = _lines(window, piece, max_line_bytes)
+        assert piece.stop is not None
+        found = find(window, piece)
+        window.fill(piece.stop + 1)
+        end = window.ended and window.stop <= piece.stop
+        yield piece, found, end
+        if end or split.stop is not None:
+            break
+        piece = replace(piece, ordinal=piece.ordinal + 1, start=piece.stop, stop=piece.stop + split.bytes)
+    if split.file.container in STREAMS:
+        _windows[split.file.key] = window
+
+
+def read_objects(
+    split: Split,
+    schema: pa.Schema,
+    prepare: Prepare,
+    options: Mapping[str, Any],
+    max_line_bytes: int = MAX_LINE_BYTES,
+    max_expansion: int = MAX_EXPANSION,
+) -> Iterator[Reading]:
+    """JSON lines as rows of a schema; see ``read``, which also looks whether the file changed."""
+    found = pieces(split, functools.partial(lines, max_bytes=max_line_bytes), options, max_expansion=max_expansion)
+    for piece, (begin, text, too_long), end in found:
         rows, broken = _parse(text, begin, schema, prepare, max_line_bytes)
         if too_long is not None:
             detail = f"longer than {max_line_bytes} bytes"
             broken = pa.concat_tables([broken, _broken([(too_long, "line_too_long", detail)])])
-        assert piece.stop is not None
-        window.fill(piece.stop + 1)
-        end = window.ended and window.stop <= piece.stop
         yield Reading(piece, rows, broken, end)
-        if end or split.stop is not None:
-            break
-        piece = replace(piece, ordinal=piece.ordinal + 1, start=piece.stop, stop=piece.stop + split.bytes)
-    if split.file.container != "jsonl":
-        _windows[split.file.key] = window
 
 
-def _lines(window: _Window, piece: Split, max_line_bytes: int) -> tuple[int, bytes, int | None]:
+def lines(window: Window, piece: Split, max_bytes: int) -> tuple[int, bytes, int | None]:
     """The lines that start within a piece: their offset, their bytes, and where an over-long last one starts."""
     assert piece.stop is not None
     window.discard(max(0, piece.start - 1))
@@ -358,9 +487,9 @@ def _lines(window: _Window, piece: Split, max_line_bytes: int) -> tuple[int, byt
     last_start = data.rfind(b"\n", begin, search) + 1 or begin
     while True:
         newline = data.find(b"\n", search)
-        if newline >= 0 and newline - last_start <= max_line_bytes:
+        if newline >= 0 and newline - last_start <= max_bytes:
             return origin + begin, bytes(data[begin : newline + 1]), None
-        if newline >= 0 or len(data) - last_start > max_line_bytes:
+        if newline >= 0 or len(data) - last_start > max_bytes:
             return origin + begin, bytes(data[begin:last_start]), origin + last_start
         if window.ended:
             return origin + begin, bytes(data[begin:]), None
@@ -463,7 +592,7 @@ def _with_text_times(value: Any, kind: pa.DataType) -> Any:
     if pa.types.is_timestamp(kind) and isinstance(value, datetime):
         return value.isoformat()
     if pa.types.is_timestamp(kind) and isinstance(value, int | float) and not isinstance(value, bool):
-        return _epoch_times(pa.array([float(value)]), kind).cast(pa.string())[0].as_py()
+        return epoch_times(pa.array([float(value)]), kind).cast(pa.string())[0].as_py()
     return value
 
 
@@ -490,7 +619,7 @@ def first_rows(split: Split, limit: int, options: Mapping[str, Any], max_line_by
     rows = 0
     while True:
         assert piece.stop is not None
-        begin, text, too_long = _lines(window, piece, max_line_bytes)
+        begin, text, too_long = lines(window, piece, max_line_bytes)
         at = 0
         while rows < limit and at < len(text):
             end = text.find(b"\n", at)

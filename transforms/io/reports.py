@@ -1,7 +1,7 @@
 """The report of a snapshot: one HTML file that needs nothing but itself.
 
 A report shows what went in, what came out, why the rest did not, and enough samples to judge the rules by.
-Everything it prints comes from chat logs, so nothing is trusted: Jinja escapes every value, a content
+Everything it prints comes from logs and crawls, so nothing is trusted: Jinja escapes every value, a content
 security policy allows one stylesheet and one script, by hash, and control characters are spelled out.
 """
 
@@ -10,12 +10,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,8 +25,8 @@ import polars as pl
 from jinja2 import ChainableUndefined, Environment, FunctionLoader
 from markupsafe import Markup
 
-from schemas.feedback import INSTANCE_OUTCOMES, LABELS, LEVELS, PAPER_LEVEL_SHARES, ROW_OUTCOMES
-from transforms.io import files
+from schemas.presentation import Presentation, Scale, Tally, chosen
+from transforms.io import files, tallies
 
 _TEMPLATES: Final = "configs.templates"
 
@@ -37,100 +39,65 @@ _FOLD: Final = 600
 _MAX_LISTED: Final = 200
 """Sources and shards listed at most; the manifest has them all."""
 
-_KEPT: Final = (
-    "record_id",
-    "conversation_id",
-    "turn_index",
-    "model",
-    "language",
-    "feedback_language",
-    "query",
-    "response",
-    "feedback",
-    "label",
-    "level",
-    "judge.level",
-    "judge.rule",
-    "judge.reason",
-    "judge.engine",
-    "mining.applied",
-    "mining.source_turn",
-    "mining.similarity",
-    "refusal.candidate",
-    "refusal.verdict",
-    "refusal.rule",
-    "history_turns",
-    "subset",
-    "source_uri",
-    "source_row",
-)
+_MAX_VALUES: Final = 20
+"""Values of a distribution shown at most; the rest is summed up."""
 
-_REJECTED: Final = (
-    "record_id",
-    "unit",
-    "stage",
-    "reason",
-    "failed",
-    "detail",
-    "duplicate_of",
-    "language",
-    "feedback_language",
-    "level",
-    "judge.rule",
-    "judge.reason",
-    "personal_data",
-    "excerpt",
-    "source_uri",
-    "source_row",
-)
+_MAX_FACT: Final = 300
+"""Characters of a fact that a sample shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Rows to show: kept ones per label (1-4), rejected ones per reason.
+    """Rows to show: kept ones by the value that groups them (None where nothing does), rejected ones per reason.
 
     A row maps a column to its value; a struct's fields are columns of their own, named ``judge.rule``. Texts
     are clipped, and ``query.length`` (in characters) tells what a text was before.
     """
 
-    kept: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    kept: dict[Any, list[dict[str, Any]]] = field(default_factory=dict)
     rejected: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
 def samples(
     data_files: Sequence[Path],
     rejected_files: Sequence[Path],
+    presentation: Presentation,
     per_group: int = 5,
 ) -> Samples:
-    """Pick the first ``per_group`` rows by ``record_id`` of every label and every rejection reason.
+    """Pick the first ``per_group`` rows by ``record_id`` of every group of kept rows and every rejection reason.
 
     ``record_id`` is a hash, so the pick is as good as random, and the same in every run.
     """
+    shown = presentation.samples
     return Samples(
-        kept=_pick(data_files, "label", _KEPT, per_group),
-        rejected=_pick(rejected_files, "reason", _REJECTED, per_group),
+        kept=_pick(data_files, shown.group, shown.kept, shown.texts, per_group),
+        rejected=_pick(rejected_files, "reason", shown.rejected, shown.texts, per_group),
     )
 
 
-def render(manifest: Mapping[str, Any], run: Mapping[str, Any], samples: Samples) -> str:
+def render(manifest: Mapping[str, Any], run: Mapping[str, Any], samples: Samples, presentation: Presentation) -> str:
     """Render the report of one snapshot as a self-contained HTML document."""
     css, script = _asset("report.css"), _asset("report.js")
     policy = f"default-src 'none'; style-src '{_hash(css)}'; script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
-    template = templates().get_template("report.html.j2")
-    return template.render(css=Markup(css), script=Markup(script), policy=policy, **_view(manifest, run, samples))
+    template = templates().get_template(presentation.report_template)
+    view = _view(manifest, run, samples, presentation)
+    return template.render(css=Markup(css), script=Markup(script), policy=policy, presentation=presentation, **view)
 
 
 # -- samples -----------------------------------------------------------------------------------------------
 
 
-def _pick(paths: Sequence[Path], group: str, columns: Sequence[str], per_group: int) -> dict[Any, list[dict[str, Any]]]:
+def _pick(
+    paths: Sequence[Path], group: str | None, columns: Sequence[str], texts: Sequence[str], per_group: int
+) -> dict[Any, list[dict[str, Any]]]:
     """Find the rows by their keys alone, one file at a time, then read the text of only those."""
+    key = pl.lit(None, pl.String) if group is None else pl.col(group)
     best = pl.DataFrame()
     for number, path in enumerate(paths):
         keys = (
             files.scan_parquet([path])
-            .select(group, "record_id")
-            .group_by(group)
+            .select("record_id", group=key)
+            .group_by("group")
             .agg(pl.col("record_id").sort().head(per_group))
             .explode("record_id", empty_as_null=False)
             .with_columns(file=pl.lit(number, pl.UInt32))
@@ -139,7 +106,7 @@ def _pick(paths: Sequence[Path], group: str, columns: Sequence[str], per_group: 
         best = (
             pl.concat([best, keys], how="diagonal")
             .sort("record_id", "file")
-            .group_by(group, maintain_order=True)
+            .group_by("group", maintain_order=True)
             .head(per_group)
         )
     if best.is_empty():
@@ -148,18 +115,19 @@ def _pick(paths: Sequence[Path], group: str, columns: Sequence[str], per_group: 
     for (number,), picked in best.group_by("file", maintain_order=True):
         scan = files.scan_parquet([paths[number]])
         wanted = scan.filter(pl.col("record_id").is_in(picked["record_id"].to_list()))
-        rows += wanted.select(_clipped(scan.collect_schema(), columns)).collect(engine="streaming").to_dicts()
+        rows += wanted.select(_clipped(scan.collect_schema(), columns, texts)).collect(engine="streaming").to_dicts()
     rows.sort(key=lambda row: str(row["record_id"]))
-    groups: dict[Any, list[dict[str, Any]]] = {key: [] for key in sorted(best[group].unique().to_list())}
+    groups: dict[Any, list[dict[str, Any]]] = {key: [] for key in best["group"].unique().sort().to_list()}
     for row in rows:
-        if row[group] in groups and len(groups[row[group]]) < per_group:
-            groups[row[group]].append(row)
+        value = row[group] if group else None
+        if value in groups and len(groups[value]) < per_group:
+            groups[value].append(row)
     return groups
 
 
-def _clipped(schema: pl.Schema, columns: Sequence[str]) -> Iterator[pl.Expr]:
+def _clipped(schema: pl.Schema, columns: Sequence[str], texts: Sequence[str]) -> Iterator[pl.Expr]:
     """Read the columns that the file has, texts up to ``_CLIP`` characters."""
-    for name in columns:
+    for name in dict.fromkeys(chosen(schema.names(), columns)):
         top, _, inner = name.partition(".")
         dtype: Any = schema.get(top)
         expr = pl.col(top)
@@ -170,7 +138,7 @@ def _clipped(schema: pl.Schema, columns: Sequence[str]) -> Iterator[pl.Expr]:
             yield pl.lit(None).alias(name)
         elif dtype == pl.String:
             yield expr.str.head(_CLIP).alias(name)
-            if name in ("query", "response", "feedback", "excerpt"):
+            if name in texts:
                 yield expr.str.len_chars().alias(f"{name}.length")
         else:
             yield expr.alias(name)
@@ -179,7 +147,9 @@ def _clipped(schema: pl.Schema, columns: Sequence[str]) -> Iterator[pl.Expr]:
 # -- the view ----------------------------------------------------------------------------------------------
 
 
-def _view(manifest: Mapping[str, Any], run: Mapping[str, Any], samples: Samples) -> dict[str, Any]:
+def _view(
+    manifest: Mapping[str, Any], run: Mapping[str, Any], samples: Samples, presentation: Presentation
+) -> dict[str, Any]:
     """Everything the template shows, computed; the template only lays out."""
     counts = _mapping(manifest, "counts")
     plan = _mapping(manifest, "plan")
@@ -188,36 +158,36 @@ def _view(manifest: Mapping[str, Any], run: Mapping[str, Any], samples: Samples)
     shards = _list(manifest, "shards")
     read, used = _count(counts, "rows_read"), _count(counts, "rows_used")
     instances, kept = _count(counts, "instances"), _count(counts, "kept")
+    rows_rejected, instances_rejected = _mapping(counts, "rows_rejected"), _mapping(counts, "instances_rejected")
+    named, scale = presentation.instances.capitalize(), presentation.scale
     ledgers = [
-        _ledger("Source rows", "read", read, "used", used, _mapping(counts, "rows_rejected"), ROW_OUTCOMES),
-        _ledger(
-            "Instances",
-            "found",
-            instances,
-            "kept",
-            kept,
-            _mapping(counts, "instances_rejected"),
-            INSTANCE_OUTCOMES,
-        ),
+        _ledger("Source rows", "read", read, "used", used, rows_rejected, presentation.row_outcomes),
+        _ledger(named, "found", instances, "kept", kept, instances_rejected, presentation.instance_outcomes),
     ]
-    subsets = _subsets(_mapping(counts, "labels"), shards)
+    subsets = _subsets(_mapping(counts, "labels"), shards, scale)
     return {
         "title": dataset.get("title") or dataset.get("name") or "Untitled dataset",
         "dataset": dataset,
         "pipeline": manifest.get("pipeline") or "",
         "plan": plan,
         "run": run,
-        "alerts": list(_alerts(ledgers, sources, shards, kept, run)),
-        "figures": _figures(counts, run, subsets),
-        "funnels": _funnels(_list(counts, "stages") or _implied_stages(counts)),
+        "alerts": [
+            *_alerts(ledgers, sources, shards, kept, run, presentation),
+            *_warned(warnings(manifest, run)),
+        ],
+        "figures": _figures(counts, run, subsets, presentation),
+        "funnels": _funnels(_list(counts, "stages") or _implied_stages(counts), presentation),
         "ledgers": ledgers,
-        "levels": _levels(_mapping(counts, "levels")),
+        "distributions": distributions(counts, presentation),
+        "levels": _levels(_mapping(counts, "levels"), scale) if scale else [],
         "judged": sum(_numbers(_mapping(counts, "levels")).values()),
         "subsets": subsets,
-        "labels": _labels(subsets),
-        "kept_groups": _kept_groups(samples, subsets),
+        "labels": _labels(subsets, scale) if scale else [],
+        "kept_groups": _labelled_groups(samples, subsets, scale)
+        if scale
+        else _kept_groups(samples, kept, presentation),
         "has_samples": bool(samples.kept or samples.rejected),
-        "rejected_groups": _rejected_groups(samples, counts),
+        "rejected_groups": _rejected_groups(samples, counts, presentation),
         "sources": sorted(sources, key=lambda s: not s.get("error"))[:_MAX_LISTED],
         "sources_total": {
             "files": len(sources),
@@ -232,7 +202,7 @@ def _view(manifest: Mapping[str, Any], run: Mapping[str, Any], samples: Samples)
             "bytes": sum(_count(s, "bytes") for s in shards),
         },
         "settings": list(_flatten(plan.get("settings"))),
-        "timings": _timings(_mapping(run, "stage_seconds")),
+        "timings": _timings(_mapping(run, "stage_seconds"), _mapping(run, "stage_bytes")),
         "fold": _FOLD,
         "max_listed": _MAX_LISTED,
     }
@@ -270,6 +240,7 @@ def _alerts(
     shards: Sequence[Mapping[str, Any]],
     kept: int,
     run: Mapping[str, Any],
+    presentation: Presentation,
 ) -> Iterator[dict[str, Any]]:
     """What a reader must know before any number."""
     for ledger in ledgers:
@@ -304,25 +275,48 @@ def _alerts(
     if shards and stored != kept:
         yield {
             "title": "Shards and counts disagree",
-            "text": f"{number(kept)} instances were kept, the data shards hold {number(stored)}.",
+            "text": f"{number(kept)} {presentation.instances} were kept, the data shards hold {number(stored)}.",
+            "items": [],
+        }
+
+
+def warnings(manifest: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
+    """What a run or its manifest warns of: sentences under ``warnings``."""
+    found = [holder.get("warnings") for holder in (manifest, run)]
+    return [str(text) for texts in found if isinstance(texts, list | tuple) for text in texts]
+
+
+def _warned(texts: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for text in texts[:_MAX_VALUES]:
+        yield {"title": "Warning", "text": text, "items": []}
+    if (more := len(texts) - _MAX_VALUES) > 0:
+        yield {
+            "title": f"{number(more)} more warnings",
+            "text": "The manifest and run.json have them all.",
             "items": [],
         }
 
 
 def _figures(
-    counts: Mapping[str, Any], run: Mapping[str, Any], subsets: Sequence[Mapping[str, Any]]
+    counts: Mapping[str, Any],
+    run: Mapping[str, Any],
+    subsets: Sequence[Mapping[str, Any]],
+    presentation: Presentation,
 ) -> list[dict[str, str]]:
     read, used = _count(counts, "rows_read"), _count(counts, "rows_used")
     instances, kept = _count(counts, "instances"), _count(counts, "kept")
-    positive = sum(part["count"] for s in subsets for part in s["parts"] if part["label"] > 2)
-    labelled = sum(s["total"] for s in subsets)
+    called = presentation.instances
     figures = [
-        {"name": "Source rows", "value": number(read), "note": f"{percent(_share(used, read))} hold feedback"},
-        {"name": "Instances", "value": number(instances), "note": f"{_ratio(instances, used)} per row used"},
-        {"name": "Kept", "value": number(kept), "note": f"{percent(_share(kept, instances))} of instances"},
+        {"name": "Source rows", "value": number(read), "note": f"{percent(_share(used, read))} {presentation.used}"},
+        {"name": called.capitalize(), "value": number(instances), "note": f"{_ratio(instances, used)} per row used"},
+        {"name": "Kept", "value": number(kept), "note": f"{percent(_share(kept, instances))} of {called}"},
     ]
-    if labelled:
-        figures.append({"name": "Positive", "value": percent(positive / labelled), "note": "labels 3 and 4"})
+    if presentation.scale and (labelled := sum(s["total"] for s in subsets)):
+        labels = sorted(presentation.scale.labels.values())
+        upper = labels[len(labels) // 2 :]
+        positive = sum(part["count"] for s in subsets for part in s["parts"] if part["label"] in upper)
+        note = f"labels {' and '.join(map(str, upper))}"
+        figures.append({"name": "Positive", "value": percent(positive / labelled), "note": note})
     if run.get("seconds") is not None:
         speed = run.get("rows_per_second")
         note = f"{number(speed)} rows/s" if speed else ""
@@ -330,7 +324,7 @@ def _figures(
     return figures
 
 
-def _funnels(stages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _funnels(stages: Sequence[Mapping[str, Any]], presentation: Presentation) -> list[dict[str, Any]]:
     """Consecutive stages that count the same thing share one funnel and one scale."""
     funnels: list[dict[str, Any]] = []
     for stage in stages:
@@ -339,9 +333,9 @@ def _funnels(stages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             funnels.append({"unit": unit, "stages": []})
         funnels[-1]["stages"].append(stage)
     for funnel in funnels:
-        meanings = ROW_OUTCOMES if funnel["unit"] == "row" else INSTANCE_OUTCOMES
+        meanings = presentation.row_outcomes if funnel["unit"] == "row" else presentation.instance_outcomes
         scale = max((max(_count(s, "in"), _count(s, "out")) for s in funnel["stages"]), default=0)
-        funnel["title"] = "Source rows" if funnel["unit"] == "row" else "Instances"
+        funnel["title"] = "Source rows" if funnel["unit"] == "row" else presentation.instances.capitalize()
         funnel["stages"] = [_funnel_stage(stage, scale, meanings) for stage in funnel["stages"]]
     return funnels
 
@@ -386,33 +380,84 @@ def _implied_stages(counts: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _levels(levels: Mapping[str, Any]) -> list[dict[str, Any]]:
+def distributions(counts: Mapping[str, Any], presentation: Presentation) -> list[dict[str, Any]]:
+    """The tallies of a manifest that hold something: titles, and rows with counts, shares and bars."""
+    found = tallies.told(counts, presentation)
+    return [
+        _distribution(name, values, presentation.tallies[name])
+        for name, values in found.items()
+        if any(values.values())
+    ]
+
+
+def _distribution(name: str, counted: Mapping[str, int], tally: Tally) -> dict[str, Any]:
+    total, most = sum(counted.values()), max(counted.values())
+    bins = tally.bins
+    ordered = _binned(counted, bins) if bins else sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    shown = ordered if bins else ordered[:_MAX_VALUES]
+    rest = [n for _, n in ordered[len(shown) :]]
+    return {
+        "name": name,
+        "title": tally.title or _words(name),
+        "total": total,
+        "histogram": bool(bins),
+        "rows": [
+            {"name": value, "count": n, "share": _share(n, total), "width": 100 * _share(n, most)} for value, n in shown
+        ],
+        "rest": len(rest),
+        "rest_count": sum(rest),
+        "rest_share": _share(sum(rest), total),
+    }
+
+
+def _binned(counted: Mapping[str, int], bins: Sequence[float]) -> list[tuple[str, int]]:
+    """The bins of a histogram from the first to the last that holds something; then what stands under no bound."""
+    bounds = [-math.inf, *bins]
+    labels = [f"below {bins[0]:,.12g}", *(f"{low:,.12g} to {high:,.12g}" for low, high in pairwise(bins))]
+    labels.append(f"{bins[-1]:,.12g} and more")
+    keys = [f"{bound:.12g}" for bound in bounds]
+    held = [at for at, key in enumerate(keys) if counted.get(key)]
+    span = range(held[0], held[-1] + 1) if held else range(0)
+    others = sorted((key, n) for key, n in counted.items() if key not in keys)
+    return [*((labels[at], counted.get(keys[at], 0)) for at in span), *others]
+
+
+def _words(name: str) -> str:
+    """A column's name as words: language_probability -> Language probability."""
+    words = name.replace("_", " ").replace(".", " ").strip()
+    return "URL" if words == "url" else words[:1].upper() + words[1:]
+
+
+def _levels(levels: Mapping[str, Any], scale: Scale) -> list[dict[str, Any]]:
     counted = _numbers(levels)
     total = sum(counted.values())
-    shares = {level: _share(counted.get(str(level), 0), total) for level in LEVELS}
-    widest = max(*shares.values(), *PAPER_LEVEL_SHARES.values())
+    shares = {level: _share(counted.get(str(level), 0), total) for level in scale.levels}
+    widest = max(*shares.values(), *scale.paper_shares.values())
     return [
         {
             "level": level,
             "name": name,
-            "label": LABELS.get(level),
+            "label": scale.labels.get(level),
             "count": counted.get(str(level), 0),
             "share": shares[level],
             "width": 100 * shares[level] / widest,
-            "paper": PAPER_LEVEL_SHARES[level],
-            "paper_width": 100 * PAPER_LEVEL_SHARES[level] / widest,
-            "difference": 100 * (shares[level] - PAPER_LEVEL_SHARES[level]),
+            "paper": scale.paper_shares[level],
+            "paper_width": 100 * scale.paper_shares[level] / widest,
+            "difference": 100 * (shares[level] - scale.paper_shares[level]),
         }
-        for level, name in LEVELS.items()
+        for level, name in scale.levels.items()
     ]
 
 
-def label_names() -> dict[int, str]:
-    """Names of the published labels 1-4."""
-    return {label: LEVELS[level] for level, label in LABELS.items()}
+def _label_names(scale: Scale | None) -> dict[int, str]:
+    """Names of the published labels."""
+    return {label: scale.levels[level] for level, label in scale.labels.items()} if scale else {}
 
 
-def _subsets(labels: Mapping[str, Any], shards: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _subsets(
+    labels: Mapping[str, Any], shards: Sequence[Mapping[str, Any]], scale: Scale | None
+) -> list[dict[str, Any]]:
+    """Rows, shards and bytes of every subset; where rows are labelled, their labels."""
     names = dict.fromkeys([*labels, *(str(s["subset"]) for s in shards if s.get("subset"))])
     order = {"train": 0, "validation": 1, "test": 2}
     subsets = []
@@ -420,7 +465,7 @@ def _subsets(labels: Mapping[str, Any], shards: Sequence[Mapping[str, Any]]) -> 
         counted = _numbers(_mapping(labels, name))
         total = sum(counted.values())
         x, parts = 0.0, []
-        for label in label_names():
+        for label in _label_names(scale):
             n = counted.get(str(label), 0)
             width = 100 * _share(n, total)
             parts.append({"label": label, "count": n, "share": _share(n, total), "x": x, "width": width})
@@ -429,7 +474,7 @@ def _subsets(labels: Mapping[str, Any], shards: Sequence[Mapping[str, Any]]) -> 
         subsets.append(
             {
                 "name": name,
-                "total": total,
+                "total": total if scale else sum(_count(s, "rows") for s in own),
                 "parts": parts,
                 "shards": len(own),
                 "bytes": sum(_count(s, "bytes") for s in own),
@@ -438,45 +483,117 @@ def _subsets(labels: Mapping[str, Any], shards: Sequence[Mapping[str, Any]]) -> 
     return subsets
 
 
-def _labels(subsets: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _labels(subsets: Sequence[Mapping[str, Any]], scale: Scale) -> list[dict[str, Any]]:
     total = sum(s["total"] for s in subsets)
     rows = []
-    for position, (label, name) in enumerate(label_names().items()):
+    for position, (label, name) in enumerate(_label_names(scale).items()):
         count = sum(s["parts"][position]["count"] for s in subsets)
         rows.append({"label": label, "name": name, "count": count, "share": _share(count, total)})
     return rows
 
 
-def _kept_groups(samples: Samples, subsets: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    totals = {row["label"]: row["count"] for row in _labels(subsets)}
+def _labelled_groups(samples: Samples, subsets: Sequence[Mapping[str, Any]], scale: Scale) -> list[dict[str, Any]]:
+    totals = {row["label"]: row["count"] for row in _labels(subsets, scale)}
     return [
         {"label": label, "name": name, "total": totals.get(label, 0), "rows": samples.kept.get(label, [])}
-        for label, name in label_names().items()
+        for label, name in _label_names(scale).items()
     ]
 
 
-def _rejected_groups(samples: Samples, counts: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _kept_groups(samples: Samples, kept: int, presentation: Presentation) -> list[dict[str, Any]]:
+    group = presentation.samples.group
+    return [
+        {
+            "name": presentation.instances if group is None else f"{_words(group)} {_fact(value)}",
+            "total": kept if group is None else None,
+            "rows": [_sample(row, presentation.samples.kept, presentation) for row in rows],
+        }
+        for value, rows in samples.kept.items()
+    ]
+
+
+def _sample(row: Mapping[str, Any], columns: Sequence[str], presentation: Presentation) -> dict[str, Any]:
+    """A row as the general layout shows it: its texts, and its facts.
+
+    Of families, a kept row shows the scores that are not nought, a rejected row those of the rules that failed.
+    """
+    texts = [name for name in presentation.samples.texts if row.get(name)]
+    failed = row.get("failed") or []
+    facts: dict[str, list[str]] = {}
+    for name in chosen(row, columns):
+        value, family = row.get(name), presentation.family(name)
+        if name in (*presentation.samples.texts, *_HEAD) or value in (None, [], "", {}):
+            continue
+        if name == "failed":
+            facts["Failed"] = [", ".join(_scored(rule, row.get(rule)) for rule in failed)]
+        elif family is None:
+            facts[_words(name)] = [_fact(value)]
+        elif value and not failed:
+            facts.setdefault(family, []).append(_scored(name, value))
+    return {
+        **row,
+        "texts": [{"name": _words(name), "text": row[name], "length": row.get(f"{name}.length")} for name in texts],
+        "facts": [{"name": name, "value": " · ".join(values)} for name, values in facts.items() if any(values)],
+    }
+
+
+def _scored(name: str, value: Any) -> str:
+    return f"{name} {_fact(value)}" if isinstance(value, int | float) else name
+
+
+_HEAD: Final = ("record_id", "unit", "stage", "reason", "subset", "language", "source_uri", "source_row")
+"""Columns that every sample shows at its place, in its head or as its source."""
+
+
+def _fact(value: Any) -> str:
+    """A value in a line: numbers short, nulls left out, a text with its count as ``email 2``."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int):
+        return number(value)
+    if isinstance(value, Mapping) and [type(inner) for inner in value.values()] == [str, int]:
+        return " ".join(_fact(inner) for inner in value.values())
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_fact(inner)}" for name, inner in value.items() if inner is not None)
+    if isinstance(value, list | tuple):
+        return ", ".join(_fact(inner) for inner in value)
+    text = str(value)
+    return text if len(text) <= _MAX_FACT else f"{text[:_MAX_FACT]}…"
+
+
+def _rejected_groups(samples: Samples, counts: Mapping[str, Any], presentation: Presentation) -> list[dict[str, Any]]:
     totals: dict[str, int] = {}
     for key in ("rows_rejected", "instances_rejected"):
         for reason, n in _numbers(_mapping(counts, key)).items():
             totals[reason] = totals.get(reason, 0) + n
-    meanings = {**ROW_OUTCOMES, **INSTANCE_OUTCOMES}
+    meanings, columns = presentation.meanings, presentation.samples.rejected
     names = {*samples.rejected, *(reason for reason, n in totals.items() if n)}
     return [
         {
             "name": name,
             "total": totals.get(name, 0),
             "meaning": meanings.get(name, ""),
-            "rows": samples.rejected.get(name, []),
+            "rows": [_sample(row, columns, presentation) for row in samples.rejected.get(name, [])],
         }
         for name in sorted(names, key=lambda n: (-totals.get(n, 0), n))
     ]
 
 
-def _timings(seconds: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _timings(seconds: Mapping[str, Any], passed: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Seconds of every stage over all workers, and bytes per second where the run tells the bytes that entered it."""
     values = [(name, float(value or 0)) for name, value in seconds.items()]
     longest = max((value for _, value in values), default=0.0)
-    return [{"name": name, "seconds": value, "width": 100 * _share(value, longest)} for name, value in values]
+    return [
+        {
+            "name": name,
+            "seconds": value,
+            "width": 100 * _share(value, longest),
+            "speed": _count(passed, name) / value if value and passed.get(name) else None,
+        }
+        for name, value in values
+    ]
 
 
 def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

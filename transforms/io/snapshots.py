@@ -31,7 +31,11 @@ from transforms.io.parts import PartError
 ROW_GROUP_ROWS: Final = 2_000
 SUBSETS: Final = ("train", "test")
 _NAME: Final = re.compile(r"\d+-[0-9a-f]{12}")
-_PLAIN: Final = {"content", "query", "response", "feedback", "excerpt", "record_id", "instance_id"}
+_PLAIN: Final = {
+    *("content", "query", "response", "feedback", "text", "metadata", "url", "excerpt"),
+    *("record_id", "instance_id", "document_id"),
+}
+"""Columns of long or unique texts, which no dictionary makes smaller."""
 
 
 class SnapshotError(Exception):
@@ -81,7 +85,10 @@ def unwritten(work: Path, groups: Sequence[Group]) -> list[Group]:
 
 
 def write_shard(work: Path, group: Group, kept: pa.Schema, rejected: pa.Schema) -> None:
-    """Compact a group of parts into at most three Parquet files and a description, unless it is there already."""
+    """Compact a group of parts into at most three Parquet files and a description, unless it is there already.
+
+    Kept rows without a column ``subset`` are all train.
+    """
     folder = work / "shards" / group.key
     if (folder / "shard.json").exists():
         return
@@ -89,15 +96,15 @@ def write_shard(work: Path, group: Group, kept: pa.Schema, rejected: pa.Schema) 
     kept_rows = (parts.load(work, receipt, "kept") for receipt in receipts)
     rejected_rows = (parts.load(work, receipt, "rejected") for receipt in receipts)
     with files.staged(folder) as here:
-        shards = {**_write(here, kept_rows, kept, SUBSETS), **_write(here, rejected_rows, rejected, None)}
+        kept_shards = _write(here, kept_rows, kept, SUBSETS if "subset" in kept.names else SUBSETS[:1])
+        shards = {**kept_shards, **_write(here, rejected_rows, rejected, ("rejected",))}
     files.write_bytes(folder / "shard.json", json.dumps(shards).encode())
 
 
 def _write(
-    folder: Path, tables: Iterable[pa.Table], schema: pa.Schema, subsets: Sequence[str] | None
+    folder: Path, tables: Iterable[pa.Table], schema: pa.Schema, names: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """Stream tables into one file a subset, in row groups of ``ROW_GROUP_ROWS``; empty files are not kept."""
-    names = subsets or ("rejected",)
+    """Stream tables into one file a name, in row groups of ``ROW_GROUP_ROWS``; several share rows out by their subset."""
     rows: Counter[str] = Counter()
     with ExitStack() as stack:
         paths = {name: stack.enter_context(files.committed(folder / f"{name}.parquet")) for name in names}
@@ -105,7 +112,7 @@ def _write(
         held: dict[str, list[pa.Table]] = {name: [] for name in names}
         for table in tables:
             for name in names:
-                wanted = table.filter(pc.equal(table["subset"], name)) if subsets else table
+                wanted = table.filter(pc.equal(table["subset"], name)) if len(names) > 1 else table
                 rows[name] += wanted.num_rows
                 held[name].append(wanted)
                 held[name] = _flush(writers[name], held[name], last=False)
@@ -151,18 +158,22 @@ class _Sum:
     rejected: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     usage: Counter[str] = field(default_factory=Counter)
+    bytes: int = 0
 
     def add(self, count: StageCount) -> None:
         self.rows_in += count.rows_in
         self.rows_out += count.rows_out
         self.seconds += count.seconds
+        self.bytes += count.bytes
         for sums, values in ((self.rejected, count.rejected), (self.usage, count.usage)):
             for name, n in values.items():
                 sums[name] += n
 
     def count(self, stage: str, unit: Unit) -> StageCount:
         rejected = {name: n for name, n in sorted(self.rejected.items()) if n}
-        return StageCount(stage, unit, self.rows_in, self.rows_out, rejected, self.seconds, dict(self.usage))
+        return StageCount(
+            stage, unit, self.rows_in, self.rows_out, rejected, self.seconds, dict(self.usage), self.bytes
+        )
 
 
 def total(receipts: Iterable[Receipt]) -> tuple[Counts, dict[str, Counter[str]]]:
@@ -223,7 +234,7 @@ def _placed(work: Path, groups: Sequence[Group]) -> list[tuple[Path, dict[str, A
     placed = []
     for name in (*SUBSETS, "rejected"):
         kind = "rejected" if name == "rejected" else "data"
-        chosen = [(g, shards[name]) for g, shards in described if shards[name]["rows"]]
+        chosen = [(g, shards[name]) for g, shards in described if name in shards and shards[name]["rows"]]
         for number, (g, shard) in enumerate(chosen):
             path = f"{kind}/{name}-{number:05d}-of-{len(chosen):05d}.parquet"
             entry = {"path": path, "kind": kind, "subset": None if kind == "rejected" else name, **shard}

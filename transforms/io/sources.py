@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Final, Protocol
 
 import fsspec
 import orjson
@@ -21,9 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from schemas.provenance import Container
+from schemas.provenance import Container, Split
+from transforms.io import warc
 
 PROBE_BYTES = 64 * 1024
+_GZIP = b"\x1f\x8b"
 _ROWS = b"\x16"  # how Thrift announces a footer's third field, the number of rows
 _MOST_SCHEMAS = 100
 
@@ -37,7 +39,27 @@ SUFFIXES: dict[str, Container] = {
     ".jsonl.zst": "jsonl.zst",
     ".ndjson.zst": "jsonl.zst",
     ".json.zst": "jsonl.zst",
+    ".txt": "text",
+    ".txt.gz": "text.gz",
+    ".txt.zst": "text.zst",
+    ".warc": "warc",
+    ".wet": "warc",
+    ".warc.gz": "warc.gz",
+    ".wet.gz": "warc.gz",
+    ".warc.zst": "warc.zst",
+    ".wet.zst": "warc.zst",
 }
+
+ROWS: Final[frozenset[Container]] = frozenset({"parquet", "jsonl", "jsonl.gz", "jsonl.zst"})
+"""Containers of rows that have named fields."""
+
+PLAIN: Final[frozenset[Container]] = frozenset({"jsonl", "text", "warc"})
+"""Containers that are cut by bytes as stored, and opened anywhere."""
+
+STREAMS: Final[frozenset[Container]] = frozenset(
+    {"jsonl.gz", "jsonl.zst", "text.gz", "text.zst", "warc.stream.gz", "warc.zst"}
+)
+"""Compressed streams, which are read from their beginning and tell their size at their end."""
 
 _TOKENS = re.compile(rb'[{}\[\]]|"(?P<key>(?:[^"\\]|\\.)*+)"\s*+:|"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 """What tells the keys of a JSON text that is cut off: brackets, keys, other strings."""
@@ -63,7 +85,7 @@ class Found:
 class Probe:
     """What a look at a file's head and tail tells.
 
-    ``fields`` are the column names of a Parquet file or the keys of the first JSON object; ``empty`` says that
+    ``fields`` are the column names of a Parquet file or the keys of the first JSON objects; ``empty`` says that
     there is no text; ``footer`` is the Parquet metadata; ``ratio`` estimates decompressed bytes per stored byte.
     """
 
@@ -76,12 +98,53 @@ class Probe:
     ratio: float = 1.0
 
 
-def find(uris: Iterable[str], root: str | None, options: Mapping[str, Any]) -> list[Found]:
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """How a file is to be read.
+
+    ``format`` names it in plans and manifests, ``reader`` is all of the format that decides what rows become, and
+    ``whole`` says that the file cannot be cut.
+    """
+
+    format: str
+    reader: tuple[str, ...]
+    whole: bool = False
+
+
+class Source(Protocol):
+    """How files of the configured sources are read, each under the index of its source: as conversations or as documents."""
+
+    @property
+    def version(self) -> int:
+        """Raised whenever the same bytes give other rows; part of the plan."""
+
+    @property
+    def containers(self) -> frozenset[Container]:
+        """What directories are searched for."""
+
+    @property
+    def options(self) -> tuple[Mapping[str, Any], ...]:
+        """What fsspec is given to open the files of each source."""
+
+    def recognised(self, source: int, probe: Probe) -> Recognised:
+        """The format forced in the config, or the one that the file's fields give away.
+
+        Raises:
+            SourceError: no format fits; the message tells what would and what was found, and lacks the file's name.
+        """
+
+    def first_rows(self, split: Split, limit: int) -> tuple[int, int | None]:
+        """How many of the first ``limit`` rows of a split there are, and where a split of them alone stops."""
+
+
+def find(
+    uris: Iterable[str], root: str | None, options: Mapping[str, Any], containers: Collection[Container] = ROWS
+) -> list[Found]:
     """List the files behind URIs, globs and directories, sorted by relative URI.
 
     ``relative_uri`` is relative to ``root``; without one, to the directory that a file stands in or to
-    the last directory before a glob's first wildcard. Directories are searched recursively for the
-    suffixes of ``SUFFIXES``; files named outright may have any suffix.
+    the last directory before a glob's first wildcard. Directories are searched recursively for files whose
+    suffix (``SUFFIXES``) is that of one of the ``containers``; files named outright may have any suffix.
 
     Raises:
         SourceError: nothing matches, or a file lies outside ``root``.
@@ -91,7 +154,7 @@ def find(uris: Iterable[str], root: str | None, options: Mapping[str, Any]) -> l
         try:
             fs, path = fsspec.core.url_to_fs(uri, **options)
             base = fsspec.core.url_to_fs(root, **options)[1] if root else None
-            infos, start = _list(fs, path)
+            infos, start = _list(fs, path, containers)
         except Exception as error:  # every filesystem has exceptions of its own
             raise SourceError(f"{uri}: cannot be listed: {_line(error)}") from error
         if not infos:
@@ -106,7 +169,9 @@ def find(uris: Iterable[str], root: str | None, options: Mapping[str, Any]) -> l
     return sorted(found.values(), key=lambda file: file.relative_uri)
 
 
-def _list(fs: fsspec.AbstractFileSystem, path: str) -> tuple[dict[str, dict[str, Any]], str]:
+def _list(
+    fs: fsspec.AbstractFileSystem, path: str, containers: Collection[Container]
+) -> tuple[dict[str, dict[str, Any]], str]:
     if isinstance(fs, LocalFileSystem) and os.path.isfile(path):
         return {path: fs.info(path)}, str(PurePosixPath(path).parent)
     marks = "*[" if _is_http(fs) else "*?["
@@ -117,7 +182,7 @@ def _list(fs: fsspec.AbstractFileSystem, path: str) -> tuple[dict[str, dict[str,
     is_file = _is_http(fs) and container_of(_without_query(fs, path))  # where telling a directory is a download
     if not is_file and fs.isdir(path):
         infos = fs.find(path, detail=True)
-        return {n: i for n, i in infos.items() if container_of(n)}, path
+        return {n: i for n, i in infos.items() if container_of(n) in containers}, path
     return {path: fs.info(path)}, _without_query(fs, path).rstrip("/").rpartition("/")[0]
 
 
@@ -135,8 +200,8 @@ def container_of(name: str) -> Container | None:
     return next((kind for suffix, kind in SUFFIXES.items() if lower.endswith(suffix)), None)
 
 
-def probe(file: Found, small: int = 0) -> Probe:
-    """Read a file's head and tail.
+def probe(file: Found, small: int = 0, containers: Collection[Container] = ROWS) -> Probe:
+    """Read a file's head and tail. A name that promises none of the ``containers`` is ignored for the first bytes.
 
     Parsing ten thousand wide footers takes longer than all the rest of planning. A Parquet file of at most ``small``
     bytes is one split whatever its row groups are, and its footer is parsed only if its schema is a new one.
@@ -149,17 +214,23 @@ def probe(file: Found, small: int = 0) -> Probe:
     except Exception as error:
         raise SourceError(f"{file.uri}: cannot be opened: {_line(error)}") from error
     mark = fingerprint(size, head, tail)
-    container = container_of(_without_query(file.fs, file.path)) or _sniff(head)
+    container = container_of(_without_query(file.fs, file.path))
+    if container not in containers or container is None:
+        container = _sniff(head, containers)
+    if container == "warc.gz" and warc.several_in_first_member(head):
+        container = "warc.stream.gz"
     if container != "parquet":
         text, damage = _decompressed(head, container)
         if damage and not text and size > len(head):  # a block of zstd may be longer than the head
             head = _start(file, 4 * PROBE_BYTES)
             text, damage = _decompressed(head, container)
-        if damage and size <= len(head):
+        by_member = container == "warc.gz" and head.startswith(_GZIP)  # whose members are read one by one
+        if damage and size <= len(head) and not by_member:
             raise SourceError(f"{file.uri}: expected a {codec_of(container)} stream: {_line(damage)}")
-        ratio = 1.0 if container == "jsonl" else max(1.0, len(text) / max(1, min(size, len(head))))
+        ratio = 1.0 if container in PLAIN else max(1.0, len(text) / max(1, min(size, len(head))))
         empty = size <= len(head) and not text.strip()
-        return Probe(container, size, mark, _first_keys(text), empty, ratio=ratio)
+        fields = _first_keys(text) if container in ROWS else frozenset[str]()
+        return Probe(container, size, mark, fields, empty, ratio=ratio)
     if size == 0:
         raise SourceError(f"{file.uri}: expected a Parquet file, found an empty file")
     tail = _with_footer(file, size, tail)
@@ -198,12 +269,14 @@ def _remember(footer: bytes, parsed: pq.FileMetaData, names: frozenset[str]) -> 
         _schemas[footer[:end]] = names
 
 
-def probe_all(files: list[Found], small: int = 0) -> list[Probe | SourceError]:
+def probe_all(
+    files: list[Found], small: int = 0, containers: Collection[Container] = ROWS
+) -> list[Probe | SourceError]:
     """Probe many files at once, in order; a file that cannot be read gives its error."""
 
     def attempt(file: Found) -> Probe | SourceError:
         try:
-            return probe(file, small)
+            return probe(file, small, containers)
         except SourceError as error:
             return error
 
@@ -252,9 +325,19 @@ def _with_footer(file: Found, size: int, tail: bytes) -> bytes:
     return bytes(file.fs.cat_file(file.path, start=size - length, end=size))
 
 
-def _sniff(head: bytes) -> Container:
-    magic: dict[bytes, Container] = {b"PAR1": "parquet", b"\x1f\x8b": "jsonl.gz", b"\x28\xb5\x2f\xfd": "jsonl.zst"}
-    return next((kind for start, kind in magic.items() if head.startswith(start)), "jsonl")
+def _sniff(head: bytes, containers: Collection[Container]) -> Container:
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    codecs: dict[bytes, tuple[Container, Container, Container]] = {
+        _GZIP: ("jsonl.gz", "text.gz", "warc.gz"),
+        b"\x28\xb5\x2f\xfd": ("jsonl.zst", "text.zst", "warc.zst"),
+        b"": ("jsonl", "text", "warc"),
+    }
+    jsonl, text, archive = next(kinds for magic, kinds in codecs.items() if head.startswith(magic))
+    start = _decompressed(head, jsonl)[0].lstrip()
+    if archive in containers and start.startswith(b"WARC/"):
+        return archive
+    return text if text in containers and not start.startswith(b"{") else jsonl
 
 
 def _start(file: Found, size: int) -> bytes:
@@ -264,7 +347,7 @@ def _start(file: Found, size: int) -> bytes:
 
 def _decompressed(head: bytes, container: Container) -> tuple[bytes, OSError | None]:
     """What a head decompresses to, up to 64 times its size, and what ended it but the end of a stream."""
-    if container == "jsonl" or not head:
+    if container in PLAIN or not head:
         return head, None
     text = bytearray()
     with pa.CompressedInputStream(pa.BufferReader(head), codec_of(container)) as stream:
@@ -281,7 +364,7 @@ def _decompressed(head: bytes, container: Container) -> tuple[bytes, OSError | N
 
 def codec_of(container: Container) -> str:
     """Arrow's name of a container's compression."""
-    return {"jsonl.gz": "gzip", "jsonl.zst": "zstd"}[container]
+    return {"gz": "gzip", "zst": "zstd"}[container.rpartition(".")[2]]
 
 
 def _first_keys(text: bytes) -> frozenset[str]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from schemas.provenance import SourceFile, Split
 from transforms.io import plans
-from transforms.io.sources import Probe
+from transforms.io.sources import PLAIN, STREAMS, Probe
 
 SPLIT_BYTES: Final = 64 * 1024 * 1024
 
@@ -112,21 +112,25 @@ class Splits(Sequence[Split]):
             yield Split(self.files[file], *rest)
 
 
-def cut(file: SourceFile, probe: Probe, target: int = SPLIT_BYTES) -> list[Split]:
-    """Cut one file into splits of about ``target`` bytes of Arrow.
+def cut(file: SourceFile, probe: Probe, target: int = SPLIT_BYTES, whole: bool = False) -> list[Split]:
+    """Cut one file into splits of about ``target`` bytes of Arrow, or make one split of the ``whole``.
 
-    Parquet is cut by rows: small row groups together, large ones inside. Lines are cut by (decompressed)
-    bytes; how many splits a compressed file has is only known at its end, so its last one is open.
+    Parquet is cut by rows: small row groups together, large ones inside. ``warc.gz`` is cut by bytes as stored, all
+    others by (decompressed) bytes; how many splits a compressed stream has is only known at its end, so its last one is open.
     """
+    if whole:
+        stop = probe.size if file.container in PLAIN else None
+        return [Split(file, 0, 0, stop, max(1, round(probe.size * probe.ratio)))]
     if probe.footer is not None:
         return [Split(file, i, *piece) for i, piece in enumerate(_row_ranges(probe, target))]
     if file.container == "parquet":
         return [Split(file, 0, 0, None, probe.size)]
-    if file.container == "jsonl":
-        stops = range(target, probe.size + target, target)
+    if file.container not in STREAMS:
+        step = max(1, round(target / probe.ratio))
+        starts = range(0, probe.size, step)
         return [
-            Split(file, i, stop - target, min(stop, probe.size), min(target, probe.size - stop + target))
-            for i, stop in enumerate(stops)
+            Split(file, i, start, min(start + step, probe.size), round(min(step, probe.size - start) * probe.ratio))
+            for i, start in enumerate(starts)
         ] or [Split(file, 0, 0, 0, 0)]
     count = max(1, round(probe.size * probe.ratio / target))
     return [Split(file, i, i * target, (i + 1) * target if i + 1 < count else None, target) for i in range(count)]
@@ -207,7 +211,7 @@ def exact(planned: Splits, written: pl.DataFrame) -> Splits:
     ``written`` is what the key pass found (``keys.written``). An open split ends after its estimated bytes, and those
     that were found behind it follow.
     """
-    compressed = pl.Series([file.container not in ("parquet", "jsonl") for file in planned.files], dtype=pl.Boolean)
+    compressed = pl.Series([file.container in STREAMS for file in planned.files], dtype=pl.Boolean)
     rows = planned.table.drop("listed").with_columns(
         split=planned.keys, open=pl.col("stop").is_null() & compressed.gather(planned.table["file"])
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,15 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from schemas.presentation import Presentation
 from schemas.provenance import Container
 from transforms.io import snapshots, sources
 from transforms.io.chats import joined
 from transforms.io.snapshots import SnapshotError
 
 _BLOCK = 1024 * 1024
+_SHOWN = 8 * 1024
+"""Bytes of a text or a record that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +35,18 @@ class Origin:
     content: Any
 
 
-def find(snapshot: Path, identifier: str, schemas: dict[str, pa.Schema]) -> tuple[str, dict[str, Any]]:
-    """The row with that record id or instance id: ("data" or "rejected", row).
+def find(snapshot: Path, identifier: str, presentation: Presentation) -> tuple[str, dict[str, Any]]:
+    """The row with that record id, or another of the identifiers that a row has: ("data" or "rejected", row).
 
     Raises:
-        SnapshotError: there is no such row, or an instance id names several.
+        SnapshotError: there is no such row, or the identifier names several.
     """
-    for column in ("record_id", "instance_id"):
+    schemas = {"data": presentation.kept, "rejected": presentation.rejected}
+    for column in presentation.identifiers:
         hits = [
             (kind, row)
             for kind, schema in schemas.items()
+            if column in schema.names
             for row in snapshots.scan(snapshot, kind, schema).filter(pl.col(column) == identifier).collect().to_dicts()
         ]
         if len(hits) > 1:
@@ -48,11 +54,23 @@ def find(snapshot: Path, identifier: str, schemas: dict[str, pa.Schema]) -> tupl
             raise SnapshotError(f"{identifier}: names {len(hits)} rows; give one of their record ids: {ids}")
         if hits:
             return hits[0]
-    raise SnapshotError(f"{identifier}: expected a record_id or instance_id of {snapshot}; found no such row")
+    named = " or ".join(presentation.identifiers)
+    raise SnapshotError(f"{identifier}: expected a {named} of {snapshot}; found no such row")
 
 
 def origin(uri: str, row: int, container: Container) -> Origin:
-    """Read one source row: a Parquet row index, or the line at a byte offset of the decompressed stream.
+    """Read one source row as it stands in its file.
+
+    ===========  ==========================================================================================
+    container    ``row`` is, and what is read
+    ===========  ==========================================================================================
+    Parquet      an index; the row's columns
+    lines        a byte offset in the decompressed stream; the line, parsed if it is JSON
+    text         the same; text from there on
+    web archive  the same, for ``warc.gz`` in the stored file; the record's head, line by line, and its block
+    ===========  ==========================================================================================
+
+    Text and blocks are cut after ``_SHOWN`` bytes.
 
     Raises:
         SnapshotError: the file is gone, or has no such row.
@@ -61,9 +79,16 @@ def origin(uri: str, row: int, container: Container) -> Origin:
         with fsspec.open(uri, "rb") as stream:
             if container == "parquet":
                 return Origin(uri, row, None, _parquet_row(pq.ParquetFile(stream), row))
-            raw = stream if container == "jsonl" else _decompressed(stream, container)
-            line, text = _line_at(raw, row)
-    except (OSError, pa.ArrowException, IndexError) as error:
+            if container == "warc.gz":
+                return Origin(uri, row, None, _record(_member_at(stream, row)))
+            raw = stream if "." not in container else _decompressed(stream, container)
+            line = _skip(raw, row)
+            if container.startswith("warc"):
+                return Origin(uri, row, None, _record(raw.read(_SHOWN)))
+            if container.startswith("text"):
+                return Origin(uri, row, line, raw.read(_SHOWN).decode("utf-8", "replace"))
+            text = _rest_of_line(raw)
+    except (OSError, pa.ArrowException, IndexError, zlib.error) as error:
         raise SnapshotError(f"{uri}: row {row} cannot be read: {str(error).splitlines()[0]}") from error
     try:
         return Origin(uri, row, line, json.loads(text))
@@ -84,20 +109,45 @@ def _parquet_row(stored: pq.ParquetFile, row: int) -> Any:
     raise IndexError(f"the file has {at} rows")
 
 
-def _line_at(raw: Any, offset: int) -> tuple[int, bytes]:
+def _skip(raw: Any, offset: int) -> int:
+    """Read up to an offset; the number of the line that starts there."""
     line, at = 1, 0
     while at < offset:
         block = raw.read(min(_BLOCK, offset - at))
         if not block:
             raise IndexError(f"the stream has {at} bytes")
         line, at = line + block.count(b"\n"), at + len(block)
+    return line
+
+
+def _rest_of_line(raw: Any) -> bytes:
     text = b""
     while block := raw.read(_BLOCK):
         head, newline, _ = block.partition(b"\n")
         text += head
         if newline:
             break
-    return line, text
+    return text
+
+
+def _member_at(stream: Any, offset: int) -> bytes:
+    """The first bytes of the gzip member at an offset of the stored file."""
+    stream.seek(offset)
+    member, text = zlib.decompressobj(wbits=31), b""
+    while len(text) < _SHOWN and not member.eof and (block := stream.read(_SHOWN)):
+        text += member.decompress(block, _SHOWN - len(text))
+    if not text:
+        raise IndexError("there is no record")
+    return text
+
+
+def _record(text: bytes) -> dict[str, Any]:
+    """The head of a web archive's record, and its block."""
+    head, _, block = text.partition(b"\r\n\r\n")
+    return {
+        "head": head.decode("utf-8", "replace").splitlines(),
+        "block": block.decode("utf-8", "replace"),
+    }
 
 
 def strings(value: Any) -> set[str]:

@@ -14,17 +14,19 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from schemas.presentation import Presentation
 from schemas.provenance import MANIFEST_VERSION
-from transforms.io import files, snapshots
+from transforms.io import files, snapshots, tallies
 from transforms.io.snapshots import SnapshotError
 
 
-def problems(snapshot: Path, kept: pa.Schema, rejected: pa.Schema) -> Iterator[str]:
+def problems(snapshot: Path, presentation: Presentation) -> Iterator[str]:
     """Everything that is wrong with a snapshot, one line each; nothing when it is sound.
 
     The manifest's own checksum, which names the snapshot, and checksums, schemas and row counts of shards come
     first, then what the rows say: that both ledgers close and agree with the shards, that record ids are unique,
-    that every row comes from a listed source, and that no user and no conversation is in two subsets.
+    that tallies are those of the rows, that every row comes from a listed source, and that no user and no conversation
+    is in two subsets.
     """
     manifest = snapshots.manifest(snapshot)
     if manifest.get("manifest_version", 0) > MANIFEST_VERSION:
@@ -32,11 +34,11 @@ def problems(snapshot: Path, kept: pa.Schema, rejected: pa.Schema) -> Iterator[s
             f"{snapshot}: expected manifest version {MANIFEST_VERSION} or older, found {manifest['manifest_version']}"
         )
     yield from _seal(snapshot)
-    broken = list(_shards(snapshot, manifest, {"data": kept, "rejected": rejected}))
+    broken = list(_shards(snapshot, manifest, {"data": presentation.kept, "rejected": presentation.rejected}))
     yield from broken
     if not broken:
         yield from _ledgers(manifest)
-        yield from _rows(snapshot, manifest, kept, rejected)
+        yield from _rows(snapshot, manifest, presentation)
 
 
 def _seal(snapshot: Path) -> Iterator[str]:
@@ -82,8 +84,8 @@ def _ledgers(manifest: dict[str, Any]) -> Iterator[str]:
     instances = counts["kept"] + sum(counts["instances_rejected"].values())
     if instances != counts["instances"]:
         yield f"manifest: {counts['instances']} instances, but {instances} kept or rejected"
-    labelled = sum(n for labels in counts["labels"].values() for n in labels.values())
-    if labelled != counts["kept"]:
+    labelled = sum(n for labels in counts.get("labels", {}).values() for n in labels.values())
+    if "labels" in counts and labelled != counts["kept"]:
         yield f"manifest: {counts['kept']} kept, but {labelled} labelled"
     for stage in counts["stages"]:
         if stage["in"] != stage["out"] + sum(stage["rejected"].values()):
@@ -93,50 +95,60 @@ def _ledgers(manifest: dict[str, Any]) -> Iterator[str]:
         yield f"manifest: {counts['rows_read']} rows read, but its sources have {read}"
 
 
-def _rows(snapshot: Path, manifest: dict[str, Any], kept: pa.Schema, rejected: pa.Schema) -> Iterator[str]:
-    data = snapshots.scan(snapshot, "data", kept)
-    lost = snapshots.scan(snapshot, "rejected", rejected)
+def _rows(snapshot: Path, manifest: dict[str, Any], presentation: Presentation) -> Iterator[str]:
+    data = snapshots.scan(snapshot, "data", presentation.kept)
+    lost = snapshots.scan(snapshot, "rejected", presentation.rejected)
     counts = manifest["counts"]
     reasons = lost.group_by("unit", "reason").len().collect()
     for unit, name in (("row", "rows_rejected"), ("instance", "instances_rejected")):
         found = {r: n for u, r, n in reasons.rows() if u == unit}
         if Counter(found) != Counter(counts[name]):
             yield f"rejected: expected {name} {counts[name]}, found {found}"
-    labels = data.group_by("subset", "label").len().collect().rows()
-    found_labels: dict[str, dict[str, int]] = {}
-    for subset, label, n in sorted(labels):
-        found_labels.setdefault(subset, {})[str(label)] = n
-    if found_labels != counts["labels"]:
-        yield f"data: expected labels {counts['labels']}, found {found_labels}"
-    level = pl.col("judge").struct.field("level").cast(pl.String)
-    judged = pl.concat([data.select(level), lost.select(level)]).drop_nulls().group_by("level").len().collect()
-    if (levels := dict(sorted(judged.rows()))) != counts["levels"]:
-        yield f"manifest: expected levels {counts['levels']}, found {levels}"
-    for shard in manifest["shards"]:
-        if shard["kind"] == "data":
-            other = files.scan_parquet([snapshot / shard["path"]]).filter(pl.col("subset") != shard["subset"])
-            if n := other.select(pl.len()).collect().item():
-                yield f"{shard['path']}: {n} rows of another subset"
+    for name, told in tallies.told(counts, presentation).items():
+        found = tallies.counted((data, lost), presentation.tallies[name])
+        if Counter(found) != Counter(told):
+            yield f"manifest: expected {name} {told}, found {found}"
+    if (stored := data.select(pl.len()).collect().item()) != counts["kept"]:
+        yield f"manifest: {counts['kept']} kept, but the data shards hold {stored}"
+    if "subset" in presentation.kept.names:
+        yield from _subsets(snapshot, manifest)
+        yield from _leaks(data, manifest, presentation.kept.names)
     ids = pl.concat([data.select("record_id"), lost.select("record_id")])
     for record, n in ids.group_by("record_id").len().filter(pl.col("len") > 1).head(3).collect().rows():
         yield f"record_id {record}: stands {n} times"
-    unknown = lost.filter(pl.col("duplicate_of").is_not_null()).join(
-        ids, left_on="duplicate_of", right_on="record_id", how="anti"
-    )
-    for record, other in unknown.select("record_id", "duplicate_of").head(3).collect().rows():
-        yield f"record_id {record}: is a duplicate of {other}, which is not in the snapshot"
+    compared = any(model.get("role") == "published" for model in manifest["plan"].get("models", []))
+    if "duplicate_of" in presentation.rejected.names and not compared:  # survivors may be of another dataset
+        yield from _survivors(lost, ids)
     sources = [source["uri"] for source in manifest["sources"]]
     for frame, kind in ((data, "data"), (lost, "rejected")):
         strangers = frame.filter(~pl.col("source_uri").is_in(sources)).select(pl.len()).collect().item()
         if strangers:
             yield f"{kind}: {strangers} rows from sources that the manifest does not list"
-    yield from _leaks(data, manifest)
 
 
-def _leaks(data: pl.LazyFrame, manifest: dict[str, Any]) -> Iterator[str]:
-    """Users and conversations on both sides, unless the plan splits otherwise."""
+def _subsets(snapshot: Path, manifest: dict[str, Any]) -> Iterator[str]:
+    """Rows that say they are of another subset than their shard."""
+    for shard in manifest["shards"]:
+        if shard["kind"] == "data":
+            other = files.scan_parquet([snapshot / shard["path"]]).filter(pl.col("subset") != shard["subset"])
+            if n := other.select(pl.len()).collect().item():
+                yield f"{shard['path']}: {n} rows of another subset"
+
+
+def _survivors(lost: pl.LazyFrame, ids: pl.LazyFrame) -> Iterator[str]:
+    """Duplicates of rows that are not there."""
+    unknown = lost.filter(pl.col("duplicate_of").is_not_null()).join(
+        ids, left_on="duplicate_of", right_on="record_id", how="anti"
+    )
+    for record, other in unknown.select("record_id", "duplicate_of").head(3).collect().rows():
+        yield f"record_id {record}: is a duplicate of {other}, which is not in the snapshot"
+
+
+def _leaks(data: pl.LazyFrame, manifest: dict[str, Any], names: list[str]) -> Iterator[str]:
+    """Users and conversations on both sides, where rows have them, unless the plan splits otherwise."""
     by = manifest["plan"]["settings"].get("subset", {}).get("by", "user")
-    for column in {"user": ("conversation_id", "user_id"), "conversation": ("conversation_id",), "row": ()}[by]:
+    kept_together = {"user": ("conversation_id", "user_id"), "conversation": ("conversation_id",)}.get(by, ())
+    for column in (name for name in kept_together if name in names):
         crossing = data.group_by(column).agg(pl.col("subset").n_unique()).filter(pl.col(column).is_not_null())
         for (value,) in crossing.filter(pl.col("subset") > 1).select(column).head(3).collect().rows():
             yield f"{column} {value}: in both train and test"

@@ -1,51 +1,117 @@
-"""Personal data in text: which kinds are there, a copy with placeholders in their place, and whether a text has a web address.
-
-Two steps. Polars looks for texts that may hold something, with patterns in Rust that have no look-around and so accept too much.
-Only on those few texts does Python run: the same patterns with their surroundings checked, and the checksums.
+"""Personal data and secrets in texts: what is there, a copy with placeholders in its place, and a filter of documents.
 
 ===============  ============================================================================================================
 kind             found
 ===============  ============================================================================================================
-``email``        addresses; not the reserved domains (``example.com``, ``.test``, ``localhost``), not ``git@``, not file names
-                 such as ``icon@2x.png``
-``iban``         with a valid length for its country and ISO 7064 mod 97
-``credit_card``  13 to 19 digits of an issuer's range, bare or in groups, Luhn. Public test numbers count too
+``email``        addresses; not the reserved domains (``example.com``, ``.test``, ``localhost``), not ``git@`` or
+                 ``your-name@``, not file names such as ``icon@2x.png``
+``iban``         with the structure of its country and the check digits of ISO 7064 mod 97 (python-stdnum)
+``credit_card``  13 to 19 digits of an issuer's range, bare or in groups, Luhn; after 卡号, 银行卡, "card number" of any range.
+                 Public test numbers count too
 ``cn_id_card``   18 places with a possible birth date and the GB 11643 check character
-``us_ssn``       ``NNN-NN-NNNN`` outside the ranges never issued
+``us_ssn``       ``NNN-NN-NNNN`` outside the ranges never issued and the numbers of advertisements
 ``ip_address``   public IPv4 and IPv6. Private, loopback, link-local and documentation addresses name no person. Four one-digit
                  numbers (``1.2.3.4``, ``8.8.8.8``), and anything after "version", "v" or "section", read as version numbers
-``phone``        Chinese mobiles and landlines; ``+`` and country code; North American ``(555) 010-1234``, ``555-010-1234``,
-                 ``555.010.1234``; other numbers of 7 to 15 digits only straight after a word such as "phone", "tel", 电话
+``phone``        ``+`` and a country's code, of a length its country has; Chinese mobiles and landlines; North American
+                 ``(415) 555-2671``, ``415-555-2671``, ``415/555-2671``, ``415.555.2671``; other ``regions``' numbers from their trunk
+                 prefix 0 on, grouped as there; 7 to 15 digits straight after a word such as "phone", "tel", 电话
+others           see ``transforms.text.secrets``
 ===============  ============================================================================================================
 
 Dates, years, times, ISBNs, decimals, amounts, hashes, UUIDs, and digits inside words, paths or longer numbers are none of these.
+Whether a number is in use is phonenumbers' to say; the fictional 555 numbers, which it refuses, count too. ``transforms.text.detection``
+tells how texts are searched in linear time, and why redacting twice changes nothing more.
 """
 
+from __future__ import annotations
+
+import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
-from itertools import compress
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, get_args
 
+import numpy as np
+import phonenumbers
 import polars as pl
+from stdnum import iban, luhn, numdb
+from stdnum.cn import ric
+from stdnum.exceptions import ValidationError
+from stdnum.us import ssn
 
-Kind = Literal["email", "iban", "credit_card", "cn_id_card", "us_ssn", "ip_address", "phone"]
+from transforms.text import detection, secrets
+from transforms.text.detection import ADDRESS, HEXADECIMAL, MASK, NUMBER, Detector, Finds, whole
+from transforms.text.secrets import SecretKind
+from transforms.text.words import Integers, Texts, buffer
 
-VERSION: Final = 1
-"""Raised whenever ``kinds``, ``redact`` or ``contains_url`` give other answers."""
+Kind = Literal["email", "iban", "credit_card", "cn_id_card", "us_ssn", "ip_address", "phone", SecretKind]
+Action = Literal["redact", "reject"]
+
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+REGIONS: Final = ("US", "CN")
+"""Whose national forms of telephone numbers are known, as ISO 3166 codes."""
+
+VERSION: Final = 2
+"""Raised whenever ``scan``, ``kinds``, ``redact``, ``select`` or ``contains_url`` give other answers."""
+
+COUNTS: Final = pl.List(pl.Struct({"kind": pl.String, "count": pl.Int32}))
 
 
-class Detector(NamedTuple):
-    """One pattern of a kind of personal data."""
+def scan(texts: pl.Series, kinds: Sequence[Kind] | None = None, regions: Sequence[str] = REGIONS) -> pl.DataFrame:
+    """What of some kinds each text has, and the text without it, in one pass.
 
-    kind: Kind
-    loose: str
-    """For Rust: matches wherever ``strict`` does, and more."""
-    strict: re.Pattern[str]
-    """For Python: the candidate is group ``found``."""
-    accept: Callable[[re.Match[str]], int]
-    """How many characters of the candidate are personal data; 0 for none."""
+    Args:
+        texts: String, n texts; null allowed.
+        kinds: What to look for; None for all.
+        regions: Whose national forms of telephone numbers are looked for.
+
+    Returns:
+        n rows. ``redacted`` (String): the text with ``<EMAIL>``, ``<PHONE>``, ``<API_KEY>`` and so on in place of what was found.
+        Scanning it again finds nothing. ``counts`` (List(Struct(kind String, count Int32))): how often each kind was found, in
+        alphabetical order, only those found. Both null for null.
+
+    Raises:
+        ValueError: A kind or a region is not known.
+    """
+    given = texts.cast(pl.String).rename("redacted")
+    data = buffer(given)
+    found = detection.find(data, _detectors(tuple(KINDS if kinds is None else kinds), tuple(regions)))
+    rows, clean = _replaced(data, found)
+    text_of = np.arange(len(given))
+    text_of[rows] = len(given) + np.arange(len(rows))
+    counts_of = len(rows) + given.is_null().to_numpy()  # after the counts: none for a text, null for no text
+    counts_of[rows] = np.arange(len(rows))
+    counts = pl.concat([_counted(found), pl.Series("counts", [[], None], COUNTS)])
+    return pl.DataFrame([pl.concat([given, clean]).gather(text_of), counts.gather(counts_of)])
+
+
+def select(
+    frame: pl.DataFrame, action: Action, kinds: Sequence[Kind] | None = None, regions: Sequence[str] = REGIONS
+) -> pl.DataFrame:
+    """Take personal data out of documents, or the documents that have some.
+
+    Args:
+        frame: Column ``text``, String.
+        action: ``redact`` keeps every document; ``reject`` fails those in which something was found.
+        kinds: What to look for; None for all.
+        regions: Whose national forms of telephone numbers are looked for.
+
+    Returns:
+        The frame with ``text`` redacted, of failed documents too, so that rejected rows hold nothing of it; ``personal_data``, the
+        ``counts`` of ``scan``; ``failed`` (List(String)) and ``reason`` (String, null = keep): ``personal_data`` or nothing.
+
+    Raises:
+        ValueError: A kind or a region is not known.
+    """
+    scanned = scan(frame["text"], kinds, regions)
+    fails = (scanned["counts"].list.len() > 0) & (action == "reject")
+    reason = pl.select(pl.when(fails).then(pl.lit("personal_data")).alias("reason")).to_series()
+    return frame.with_columns(
+        scanned["redacted"].alias("text"),
+        scanned["counts"].alias("personal_data"),
+        pl.select(pl.concat_list(reason).list.drop_nulls().alias("failed")).to_series(),
+        reason,
+    )
 
 
 def kinds(texts: pl.Series) -> pl.Series:
@@ -58,19 +124,7 @@ def kinds(texts: pl.Series) -> pl.Series:
         List(String), n, named like ``texts``: the ``Kind`` names in alphabetical order, each once; empty for a clean text, null
         for null.
     """
-    rows, scanned = _scanned(texts)
-    found = pl.DataFrame(
-        {"row": rows, "found": [sorted(some) for _, some in scanned]},
-        schema={"row": pl.UInt32, "found": pl.List(pl.String)},
-    )
-    nothing = pl.lit([], dtype=pl.List(pl.String))
-    answer = pl.when(pl.col("text").is_null()).then(None).otherwise(pl.coalesce("found", nothing))
-    return (
-        _numbered(texts)
-        .join(found, on="row", how="left", maintain_order="left")
-        .select(answer.alias(texts.name))
-        .to_series()
-    )
+    return scan(texts)["counts"].list.eval(pl.element().struct.field("kind")).rename(texts.name)
 
 
 def redact(texts: pl.Series) -> pl.Series:
@@ -82,17 +136,7 @@ def redact(texts: pl.Series) -> pl.Series:
     Returns:
         String, n, named like ``texts``. A text with nothing found is unchanged; redacting twice changes nothing more.
     """
-    rows, scanned = _scanned(texts)
-    clean = pl.DataFrame(
-        {"row": rows, "clean": [text for text, _ in scanned]}, schema={"row": pl.UInt32, "clean": pl.String}
-    )
-    answer = pl.coalesce("clean", "text")
-    return (
-        _numbered(texts)
-        .join(clean, on="row", how="left", maintain_order="left")
-        .select(answer.alias(texts.name))
-        .to_series()
-    )
+    return scan(texts)["redacted"].rename(texts.name)
 
 
 def contains_url(texts: pl.Series) -> pl.Series:
@@ -107,7 +151,7 @@ def contains_url(texts: pl.Series) -> pl.Series:
     Returns:
         Boolean, n, named like ``texts``; null for null.
     """
-    rows = _numbered(texts)
+    rows = pl.DataFrame({"text": texts.rename("text").cast(pl.String)}).with_row_index("row")
     text = pl.col("text")
     maybe = rows.filter(text.str.contains(_LOOSE_DOMAIN))
     bare = maybe.filter(text.str.replace_all(_NO_DOMAIN, " ").str.contains(_BARE_DOMAIN))["row"]
@@ -115,63 +159,39 @@ def contains_url(texts: pl.Series) -> pl.Series:
     return rows.select(pl.when(text.is_not_null()).then(found).alias(texts.name)).to_series()
 
 
-def _numbered(texts: pl.Series) -> pl.DataFrame:
-    """Columns row (UInt32), text (String)."""
-    return pl.DataFrame({"text": texts.rename("text").cast(pl.String)}).with_row_index("row")
+def _replaced(texts: Texts, found: Finds) -> tuple[Integers, pl.Series]:
+    """The rows in which something was found, and their texts with placeholders."""
+    rows, firsts = np.unique(found.rows, return_index=True)
+    starts, stops = found.starts.tolist(), found.stops.tolist()
+    lasts = np.append(firsts, len(starts))[1:].tolist()
+    data = memoryview(texts.data)  # type: ignore[arg-type]
+    clean: list[str] = []
+    for row, first, last in zip(rows.tolist(), firsts.tolist(), lasts, strict=True):
+        parts: list[bytes | memoryview] = []
+        at = int(texts.offsets[row])
+        for index in range(first, last):
+            parts += [data[at : starts[index]], f"<{found.kinds[index].upper()}>".encode()]
+            at = stops[index]
+        parts.append(data[at : int(texts.offsets[row + 1])])
+        clean.append(b"".join(parts).decode())
+    return rows, pl.Series(clean, dtype=pl.String)
 
 
-def _scanned(texts: pl.Series) -> tuple[pl.Series, list[tuple[str, set[Kind]]]]:
-    """The rows whose text may hold personal data, and what ``_scan`` makes of them."""
-    rows = _numbered(texts).filter(pl.col("text").str.contains("[0-9@]"))
-    hits = [pl.col("text").str.contains(detector.loose).alias(str(index)) for index, detector in enumerate(DETECTORS)]
-    rows = rows.with_columns(hits=pl.concat_list(hits)).filter(pl.col("hits").list.any())
-    pairs = zip(rows["text"], rows["hits"].to_list(), strict=True)
-    return rows["row"], [_scan(text, list(compress(DETECTORS, wanted))) for text, wanted in pairs]
-
-
-def _scan(text: str, detectors: Sequence[Detector]) -> tuple[str, set[Kind]]:
-    """One text with placeholders, and what was replaced.
-
-    A later detector sees the earlier ones' placeholders. Again until nothing is found: a number may have been hidden only by
-    its neighbour.
-    """
-    found: set[Kind] = set()
-    count = 1
-    while count:
-        count = 0
-        for detector in detectors:
-            text, more = _replace(detector, text)
-            found |= {detector.kind} if more else set()
-            count += more
-    return text, found
-
-
-def _replace(detector: Detector, text: str) -> tuple[str, int]:
-    """One text with one detector's finds replaced, and their number."""
-    parts: list[str] = []
-    position = count = 0
-    for match in detector.strict.finditer(text):
-        size = detector.accept(match)
-        if size:
-            start = match.start("found")
-            parts += [text[position:start], f"<{detector.kind.upper()}>"]
-            position, count = start + size, count + 1
-    return "".join([*parts, text[position:]]), count
-
-
-def _digits(text: str) -> str:
-    """Only the digits of a text."""
-    return re.sub("[^0-9]", "", text)
-
-
-def _whole(match: re.Match[str]) -> int:
-    """Accept a candidate as it is."""
-    return len(match["found"])
+def _counted(found: Finds) -> pl.Series:
+    """How often each kind was found in each row in which something was: ``counts``, List(Struct)."""
+    finds = pl.DataFrame({"row": found.rows, "kind": pl.Series(found.kinds, dtype=pl.String)})
+    by_kind = finds.group_by("row", "kind").agg(count=pl.len().cast(pl.Int32)).sort("row", "kind")
+    return by_kind.group_by("row", maintain_order=True).agg(counts=pl.struct("kind", "count"))["counts"]
 
 
 # Domains that RFC 2606 and 6761 keep for examples, and endings that are files rather than top-level domains.
 _RESERVED: Final = re.compile(
     r"(?:^|\.)(?:example\.(?:com|org|net)|example|test|invalid|localhost|local)$", re.IGNORECASE
+)
+_TEMPLATE: Final = re.compile(
+    r"your(?:e?mail|name|username|user|address|company|domain|account)?"
+    r"|your[-_.](?:e?-?mail|name|user|address|service|company|domain|account).*",
+    re.IGNORECASE,
 )
 _FILES = (
     "png jpg jpeg gif svg webp ico pdf js ts jsx tsx css html htm json xml yaml yml md txt csv py rb java cpp exe zip"
@@ -180,17 +200,16 @@ _FILE_ENDINGS: Final = frozenset(_FILES.split())
 
 
 def _email(match: re.Match[str]) -> int:
-    """Addresses of persons: no reserved domain, no file name, no ``git@``."""
+    """Addresses of persons: no reserved domain, no file name, no ``git@``, no ``your-name@``."""
     local, _, domain = match["found"].rpartition("@")
     file = domain.rpartition(".")[2].lower() in _FILE_ENDINGS
-    return 0 if file or local.lower() == "git" or _RESERVED.search(domain) else len(match["found"])
+    nobody = local.lower() == "git" or _TEMPLATE.fullmatch(local) or _RESERVED.search(domain)
+    return 0 if file or nobody else len(match["found"])
 
 
-def luhn(digits: str) -> bool:
-    """The checksum of payment cards (ISO/IEC 7812), over a string of digits."""
-    values = [int(digit) for digit in reversed(digits)]
-    doubled = [value * 2 - 9 if value > 4 else value * 2 for value in values[1::2]]
-    return (sum(values[::2]) + sum(doubled)) % 10 == 0
+def _digits(text: str) -> str:
+    """Only the digits of a text."""
+    return re.sub("[^0-9]", "", text)
 
 
 _CARD_RANGES: Final = re.compile(
@@ -207,55 +226,49 @@ _CARD_RANGES: Final = re.compile(
 def _credit_card(match: re.Match[str]) -> int:
     """Numbers in an issuer's range that pass Luhn."""
     digits = _digits(match["found"])
-    return len(match["found"]) if _CARD_RANGES.fullmatch(digits) and luhn(digits) else 0
+    return len(match["found"]) if _CARD_RANGES.fullmatch(digits) and luhn.is_valid(digits) else 0
 
 
-def cn_id_check(number: str) -> bool:
-    """The check character of a Chinese resident identity number (GB 11643, ISO 7064 mod 11-2): 17 digits and 0-9 or X."""
-    weights = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
-    total = sum(weight * int(digit) for weight, digit in zip(weights, number[:17], strict=True))
-    return "10X98765432"[total % 11] == number[17].upper()
+def _announced_card(match: re.Match[str]) -> int:
+    """Numbers that pass Luhn and are not one digit over and over."""
+    digits = _digits(match["found"])
+    return len(match["found"]) if len(set(digits)) > 2 and luhn.is_valid(digits) else 0
 
 
 def _cn_id_card(match: re.Match[str]) -> int:
-    """Numbers with a birth date that exists and a right check character."""
-    number = match["found"]
+    """Numbers with a birth date that exists and a right check character.
+
+    Not all of ``ric.validate``: it wants the county to have existed at birth, but numbers are given out later.
+    """
+    number = match["found"].upper()
     try:
-        date(int(number[6:10]), int(number[10:12]), int(number[12:14]))
-    except ValueError:
+        ric.get_birth_date(number)
+    except ValidationError:
         return 0
-    return len(number) if cn_id_check(number) else 0
+    return len(number) if ric.calc_check_digit(number) == number[-1] else 0
 
 
-# Length of an IBAN per country (SWIFT's registry).
-_IBAN_LENGTHS: Final[Mapping[str, int]] = {
-    "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BR": 29, "BY": 28, "CH": 21,
-    "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "DO": 28, "EE": 20, "EG": 29, "ES": 24, "FI": 18, "FO": 18, "FR": 27,
-    "GB": 22, "GE": 22, "GI": 23, "GL": 18, "GR": 27, "GT": 28, "HR": 21, "HU": 28, "IE": 22, "IL": 23, "IQ": 23, "IS": 26,
-    "IT": 27, "JO": 30, "KW": 30, "KZ": 20, "LB": 28, "LC": 32, "LI": 21, "LT": 20, "LU": 20, "LV": 21, "LY": 25, "MC": 27,
-    "MD": 24, "ME": 22, "MK": 19, "MR": 27, "MT": 31, "MU": 30, "NL": 18, "NO": 15, "PK": 24, "PL": 28, "PS": 29, "PT": 25,
-    "QA": 29, "RO": 24, "RS": 22, "SA": 24, "SC": 31, "SE": 24, "SI": 19, "SK": 24, "SM": 27, "ST": 25, "SV": 28, "TL": 23,
-    "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20,
-}  # fmt: skip
-
-
-def iban_check(number: str) -> bool:
-    """Whether an IBAN without spaces has its country's length and leaves 1 modulo 97 (ISO 13616)."""
-    if len(number) != _IBAN_LENGTHS.get(number[:2]):
-        return False
-    return int("".join(str(int(place, 36)) for place in number[4:] + number[:4])) % 97 == 1
+def _ssn(match: re.Match[str]) -> int:
+    return len(match["found"]) if ssn.is_valid(match["found"]) else 0
 
 
 def _iban(match: re.Match[str]) -> int:
     """The IBAN at the head of a candidate, which may run on into the next words."""
     raw = match["found"]
     ends = [index + 1 for index, place in enumerate(raw) if place != " "]
-    length = _IBAN_LENGTHS.get(raw[:2], 0)
+    length = _iban_length(raw[:2])
     if not length or len(ends) < length:
         return 0
     size = ends[length - 1]
     ended = size == len(raw) or raw[size] == " "
-    return size if ended and iban_check(raw[:size].replace(" ", "")) else 0
+    return size if ended and iban.is_valid(raw[:size]) else 0
+
+
+@functools.cache
+def _iban_length(country: str) -> int:
+    """How many places the IBANs of a country have, in SWIFT's registry; 0 for a country without."""
+    ((_, known),) = numdb.get("iban").info(country)
+    return 4 + sum(map(int, re.findall("[0-9]+", known["bban"]))) if "bban" in known else 0
 
 
 _VERSION_WORD: Final = re.compile(
@@ -283,116 +296,243 @@ _DECIMAL: Final = re.compile(r"\+[0-9]+\.[0-9]+")
 def _telephone(match: re.Match[str]) -> int:
     """Numbers of 7 to 15 digits that are no date."""
     found = match["found"]
-    return len(found) if 7 <= len(_digits(found)) <= 15 and not _DATE.match(found) else 0
+    date = _DATE.match(found, found.startswith("("))
+    return len(found) if 7 <= len(_digits(found)) <= 15 and not date else 0
 
 
 def _international(match: re.Match[str]) -> int:
-    """Numbers after a plus, no date and no decimal: 8 to 15 digits, 10 at least where nothing parts them."""
+    """The longest head of a number after a plus that is of a length its country has, or is in use where nothing parts its digits."""
     found = match["found"]
-    digits = _digits(found)
-    least = 10 if len(digits) == len(found) - 1 else 8
-    other = _DATE.match(found, 1) or _DECIMAL.fullmatch(found)
-    return len(found) if least <= len(digits) <= 15 and not other else 0
+    if _DATE.match(found, 1) or _DECIMAL.fullmatch(found):
+        return 0
+    ends = [len(found), *(parted.start() for parted in reversed(list(re.finditer(r"(?<=[0-9)])[ .\-]", found))))]
+    return next((end for end in ends if _is_international(found[:end])), 0)
+
+
+def _is_international(number: str) -> bool:
+    parsed = _parsed(number, None)
+    if parsed is None:
+        return False
+    possible = phonenumbers.is_possible_number_with_reason(parsed) == phonenumbers.ValidationResult.IS_POSSIBLE
+    parted = not number[1:].isdigit()
+    return possible and (parted or phonenumbers.is_valid_number(parsed) or _is_fictional(parsed))
+
+
+def _parsed(number: str, region: str | None) -> phonenumbers.PhoneNumber | None:
+    try:
+        return phonenumbers.parse(number, region)
+    except phonenumbers.NumberParseException:
+        return None
+
+
+def _is_fictional(number: phonenumbers.PhoneNumber) -> bool:
+    """Whether a North American number is of area or exchange 555, of which none is given out."""
+    national = str(number.national_number)
+    return number.country_code == 1 and len(national) == 10 and "555" in (national[:3], national[3:6])
+
+
+def _in_use(region: str) -> Callable[[re.Match[str]], int]:
+    """Accept numbers that are in use in the numbering plan of a region, and fictional ones."""
+
+    def accept(match: re.Match[str]) -> int:
+        number = _parsed(match["found"], region)
+        known = number is not None and (phonenumbers.is_valid_number(number) or _is_fictional(number))
+        return len(match["found"]) if known else 0
+
+    return accept
 
 
 def _mobile(match: re.Match[str]) -> int:
-    """Chinese mobiles; not round numbers such as 15000000000."""
-    return 0 if match["found"].endswith("000000") else len(match["found"])
+    """Chinese mobiles in use; not round numbers such as 15000000000."""
+    found = match["found"]
+    number = _parsed(_digits(found)[-11:], "CN")
+    known = number is not None and phonenumbers.is_valid_number(number) and not found.endswith("000000")
+    return len(found) if known else 0
+
+
+def _grouped_as_in(region: str) -> Callable[[re.Match[str]], int]:
+    """Accept numbers in use in a region whose digits are in its groups."""
+
+    def accept(match: re.Match[str]) -> int:
+        found = match["found"]
+        if _DATE.match(found):
+            return 0
+        strict = phonenumbers.Leniency.STRICT_GROUPING
+        heads = phonenumbers.PhoneNumberMatcher(found, region, leniency=strict, max_tries=3)
+        return next((head.end for head in heads if head.start == 0), 0)
+
+    return accept
+
+
+_WORD = f"A-Za-z0-9_{MASK}"
+_DIGIT = f"0-9{MASK}"
 
 
 def _detector(
-    kind: Kind, body: str, before: str, after: str, accept: Callable[[re.Match[str]], int] = _whole, cue: str = ""
+    kind: Kind,
+    trigger: int,
+    body: str,
+    before: str,
+    after: str,
+    accept: Callable[[re.Match[str]], int] = whole,
+    cue: str = "",
 ) -> Detector:
-    """A detector from the pattern both engines share and the surroundings that only Python can check."""
-    return Detector(kind, cue + body, re.compile(f"{before}{cue}(?P<found>{body}){after}", re.ASCII), accept)
+    return Detector(kind, trigger, re.compile(f"{before}{cue}(?P<found>{body}){after}", re.ASCII), accept)
 
 
+_SAID: Final = r"[ \"'`*:：=#.]{0,4}(?i:is|为|是)?[ \"'`*:：=]{0,4}"
 _CUE: Final = (
     r"(?i:phone|telephone|tel|mobile|cell|whatsapp|fax|call me (?:at|on)|电话|手机|座机|联系方式|热线)"
-    r"(?i:[ _]?(?:number|no|num|号码|号))?[ \"'`*:：=#.]{0,4}(?i:is|为|是)?[ \"'`*:：=]{0,4}"
+    rf"(?i:[ _]?(?:number|no|num|号码|号))?{_SAID}"
 )
+_CARD_CUE: Final = rf"(?i:card (?:number|no)|银行卡|信用卡|储蓄卡|借记卡|卡号|银行账号|银行账户)(?:卡?号码?)?{_SAID}"
 
-# In order: what an earlier one finds, a later one does not see.
-DETECTORS: Final = (
+_DETECTORS: Final = (
     _detector(
         "email",
-        r"[A-Za-z0-9_](?:\.?[A-Za-z0-9_%+\-]){0,63}@(?:[A-Za-z0-9\-]+\.)+[A-Za-z]{2,24}",
-        r"(?<![A-Za-z0-9_%+\-@])",
-        r"(?![A-Za-z0-9@_\-])",
+        ADDRESS,
+        r"[A-Za-z0-9_](?:\.?[A-Za-z0-9_%+\-]){0,63}@(?:[A-Za-z0-9\-]{1,63}\.){1,5}[A-Za-z]{2,24}",
+        rf"(?<![{_WORD}%+\-@])",
+        rf"(?![{_WORD}@\-])",
         _email,
     ),
-    _detector("iban", r"[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?", r"(?<![A-Za-z0-9_])", "", _iban),
+    _detector(
+        "iban",
+        NUMBER,
+        r"[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?",
+        rf"(?<![{_WORD}])",
+        f"(?![{MASK}])",
+        _iban,
+    ),
     _detector(
         "cn_id_card",
+        NUMBER,
         r"[1-8][0-9]{5}(?:18|19|20)[0-9]{2}[01][0-9][0-3][0-9]{4}[0-9Xx]",
-        r"(?<![A-Za-z0-9_.])",
-        r"(?![A-Za-z0-9_]|\.[0-9])",
+        rf"(?<![{_WORD}.])",
+        rf"(?![{_WORD}]|\.[{_DIGIT}])",
         _cn_id_card,
     ),
     _detector(
         "credit_card",
+        NUMBER,
         r"[2-6][0-9]{12,18}|62[0-9]{2}(?:[ \-][0-9]{4}){3}[ \-][0-9]{3}|[2-6][0-9]{3}(?:[ \-][0-9]{4}){3}"
         r"|3[0-9]{3}[ \-][0-9]{6}[ \-][0-9]{4,5}",
-        r"(?<![A-Za-z0-9_.+\-/])",
-        r"(?![A-Za-z0-9_\-]|\.[0-9])",
+        rf"(?<![{_WORD}.+\-/])",
+        rf"(?![{_WORD}\-]|\.[{_DIGIT}])",
         _credit_card,
     ),
     _detector(
+        "credit_card",
+        NUMBER,
+        r"[0-9]{15,19}|[0-9]{4}(?:[ \-][0-9]{4}){3}(?:[ \-][0-9]{1,3})?",
+        rf"(?<![A-Za-z{MASK}])",
+        rf"(?![{_WORD}\-]|\.[{_DIGIT}])",
+        _announced_card,
+        _CARD_CUE,
+    ),
+    _detector(
         "us_ssn",
-        r"(?:00[1-9]|0[1-9][0-9]|[1-578][0-9]{2}|6(?:[0-57-9][0-9]|6[0-57-9]))-(?:0[1-9]|[1-9][0-9])-"
-        r"(?:000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})",
-        r"(?<![A-Za-z0-9_.\-/])",
-        r"(?![A-Za-z0-9_\-]|\.[0-9])",
+        NUMBER,
+        r"[0-8][0-9]{2}-[0-9]{2}-[0-9]{4}",
+        rf"(?<![{_WORD}.\-/])",
+        rf"(?![{_WORD}\-]|\.[{_DIGIT}])",
+        _ssn,
     ),
     _detector(
         "ip_address",
+        NUMBER,
         r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])",
-        r"(?<![A-Za-z0-9_.\-])(?<![A-Za-z]/)",
-        r"(?![A-Za-z0-9_\-]|\.[A-Za-z0-9])",
+        rf"(?<![{_WORD}.\-])(?<![A-Za-z]/)",
+        rf"(?![{_WORD}\-]|\.[A-Za-z{_DIGIT}])",
         _ip,
     ),
     _detector(
         "ip_address",
+        HEXADECIMAL,
         r"[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]{2,33}[0-9A-Fa-f]",
-        r"(?<![A-Za-z0-9_:.])",
-        r"(?![A-Za-z0-9_:])",
+        rf"(?<![{_WORD}:.])",
+        rf"(?![{_WORD}:])",
         _ip,
-    ),
-    _detector(
-        "phone",
-        r"(?:\(?(?:\+|00)?86\)?[ \-]?)?1[3-9][0-9](?:[0-9]{8}|-[0-9]{4}-[0-9]{4}| [0-9]{4} [0-9]{4})",
-        r"(?<![A-Za-z0-9_.+\-/=&%#])",
-        r"(?![A-Za-z0-9_%]|[\-./][0-9]| ?(?:元|块|美元|人|字))",
-        _mobile,
-    ),
-    _detector(
-        "phone",
-        r"\+[1-9](?:[ .\-]?\(?[0-9]\)?){7,14}",
-        r"(?<![A-Za-z0-9_+.\-=)])",
-        r"(?![A-Za-z0-9_%]|[\-./,:][0-9])",
-        _international,
-    ),
-    _detector(
-        "phone",
-        r"(?:1[ .\-])?(?:\([2-9][0-9]{2}\)[ \-]?[0-9]{3}[\-. ]|[2-9][0-9]{2}-[0-9]{3}-|[2-9][0-9]{2}\.[0-9]{3}\.)[0-9]{4}",
-        r"(?<![A-Za-z0-9_.+\-/])",
-        r"(?![A-Za-z0-9_%]|[\-./,][0-9])",
-    ),
-    _detector(
-        "phone",
-        r"(?:\(0[1-9][0-9]{1,2}\) ?|0[1-9][0-9]{1,2}-)[2-9][0-9]{6,7}",
-        r"(?<![A-Za-z0-9_.+\-/])",
-        r"(?![A-Za-z0-9_%]|[\-./,][0-9])",
-    ),
-    _detector(
-        "phone",
-        r"\(?[0-9][0-9 ().\-]{5,18}[0-9]",
-        r"(?<![A-Za-z])",
-        r"(?![A-Za-z0-9_%]|[\-.,:][0-9])",
-        _telephone,
-        _CUE,
     ),
 )
+_CHINESE_MOBILE: Final = _detector(
+    "phone",
+    NUMBER,
+    r"(?:\(?(?:\+|00)?86\)?[ \-]?)?1[3-9][0-9](?:[0-9]{8}|-[0-9]{4}-[0-9]{4}| [0-9]{4} [0-9]{4})",
+    rf"(?<![{_WORD}.+\-/=&%#])",
+    rf"(?![{_WORD}%]|[\-./][{_DIGIT}]| ?(?:元|块|美元|人|字))",
+    _mobile,
+)
+_CHINESE_LANDLINE: Final = _detector(
+    "phone",
+    NUMBER,
+    r"(?:\(0[1-9][0-9]{1,2}\) ?|0[1-9][0-9]{1,2}-)[2-9][0-9]{6,7}",
+    rf"(?<![{_WORD}.+\-/])",
+    rf"(?![{_WORD}%]|[\-./,][{_DIGIT}])",
+    _in_use("CN"),
+)
+_INTERNATIONAL: Final = _detector(
+    "phone",
+    NUMBER,
+    r"\+[1-9](?:[ .\-]?(?: ?\()?[0-9]\)?){7,14}",
+    rf"(?<![{_WORD}+.\-=)])",
+    rf"(?![{_WORD}%]|[\-./,:][{_DIGIT}])",
+    _international,
+)
+_NORTH_AMERICAN: Final = _detector(
+    "phone",
+    NUMBER,
+    r"(?:1[ .\-])?(?:\( ?[2-9][0-9]{2} ?\)[ \-]?[0-9]{3}[\-. ]|[2-9][0-9]{2}[\-/][0-9]{3}-|[2-9][0-9]{2}\.[0-9]{3}\.)[0-9]{4}",
+    rf"(?<![{_WORD}.+\-/])",
+    rf"(?![{_WORD}%]|[\-./,][{_DIGIT}])",
+    _in_use("US"),
+)
+_ANNOUNCED: Final = _detector(
+    "phone",
+    NUMBER,
+    r"\(?[0-9][0-9 ().\-]{5,18}[0-9]",
+    rf"(?<![A-Za-z{MASK}])",
+    rf"(?![{_WORD}%]|[\-.,:][{_DIGIT}])",
+    _telephone,
+    _CUE,
+)
+
+
+def _regional(region: str) -> Detector:
+    """Numbers with the trunk prefix 0, as they are written in a region."""
+    return _detector(
+        "phone",
+        NUMBER,
+        r"\(?0[1-9](?:[ \-/]{0,2}[()]?[ \-]?[0-9]){5,12}",
+        rf"(?<![{_WORD}.+\-/])",
+        rf"(?![{_WORD}%]|[\-./,:][{_DIGIT}])",
+        _grouped_as_in(region),
+    )
+
+
+@functools.cache
+def _detectors(kinds: tuple[Kind, ...], regions: tuple[str, ...]) -> tuple[Detector, ...]:
+    """In order: what an earlier one finds, a later one does not see."""
+    if unknown := sorted(set[str](kinds).difference(KINDS)):
+        raise ValueError(f"expected kinds out of {', '.join(KINDS)}, got {', '.join(unknown)}")
+    if unknown := sorted(set(regions).difference(phonenumbers.SUPPORTED_REGIONS)):
+        raise ValueError(f"expected regions as ISO 3166 codes such as US, got {', '.join(unknown)}")
+    north_american = any(phonenumbers.country_code_for_region(region) == 1 for region in regions)
+    chinese = "CN" in regions
+    phones = [
+        *([_CHINESE_MOBILE] if chinese else []),
+        _INTERNATIONAL,
+        *([_NORTH_AMERICAN] if north_american else []),
+        *([_CHINESE_LANDLINE] if chinese else []),
+        *(
+            _regional(region)
+            for region in regions
+            if region != "CN" and phonenumbers.country_code_for_region(region) != 1
+        ),
+        _ANNOUNCED,
+    ]
+    return tuple(found for found in (*secrets.DETECTORS, *_DETECTORS, *phones) if found.kind in kinds)
+
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?"
 _ENDINGS = r"com|org|net|edu|gov|io|ai|cn|uk|de|fr|jp|ru|eu|au|br|nl|kr|tw|hk|xyz|wiki"

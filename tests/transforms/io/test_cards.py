@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from pipelines.presentations.feedback import PRESENTATION as FEEDBACK
 from schemas.feedback import KEPT, REJECTED
 from transforms.io import cards
 
@@ -129,7 +130,7 @@ def front_matter(card: str) -> dict[str, Any]:
 
 def croissant_on_disk(folder: Path, manifest: dict[str, Any]) -> Path:
     path = folder / "croissant.json"
-    path.write_text(json.dumps(cards.croissant(manifest, "2026-02-11T09:07:43+00:00")), encoding="utf-8")
+    path.write_text(json.dumps(cards.croissant(manifest, FEEDBACK, "2026-02-11T09:07:43+00:00")), encoding="utf-8")
     return path
 
 
@@ -139,7 +140,7 @@ def croissant_on_disk(folder: Path, manifest: dict[str, Any]) -> Path:
 def test_datasets_loads_the_folder_with_the_schemas_types(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     manifest = snapshot(tmp_path / "snap")
-    (tmp_path / "snap" / "README.md").write_text(cards.render_card(manifest, {}), encoding="utf-8")
+    (tmp_path / "snap" / "README.md").write_text(cards.render_card(manifest, {}, FEEDBACK), encoding="utf-8")
     cache = str(tmp_path / "cache")
     loaded = datasets.load_dataset(str(tmp_path / "snap"), cache_dir=cache)
     assert {name: rows.num_rows for name, rows in loaded.items()} == {"train": 5, "test": 2}
@@ -155,13 +156,13 @@ def test_datasets_loads_the_folder_with_the_schemas_types(tmp_path: Path) -> Non
 @pytest.mark.parametrize(("config", "schema"), [(0, KEPT), (1, REJECTED)])
 def test_features_are_written_as_the_loader_writes_them(tmp_path: Path, config: int, schema: pa.Schema) -> None:
     datasets = pytest.importorskip("datasets")
-    info = front_matter(cards.render_card(snapshot(tmp_path), {}))["dataset_info"][config]
+    info = front_matter(cards.render_card(snapshot(tmp_path), {}, FEEDBACK))["dataset_info"][config]
     assert info["features"] == datasets.Features.from_arrow_schema(schema)._to_yaml_list()
 
 
 def test_the_front_matter_says_what_is_in_the_folder(tmp_path: Path) -> None:
     manifest = snapshot(tmp_path)
-    head = front_matter(cards.render_card(manifest, {}))
+    head = front_matter(cards.render_card(manifest, {}, FEEDBACK))
     assert head["license"] == "odc-by"
     assert head["pretty_name"] == "Demo: feedback"
     assert head["language"] == ["en", "zh", "de"]
@@ -178,14 +179,14 @@ def test_the_front_matter_says_what_is_in_the_folder(tmp_path: Path) -> None:
 
 
 def test_a_subset_without_shards_is_not_promised(tmp_path: Path) -> None:
-    head = front_matter(cards.render_card(snapshot(tmp_path, {"train": 4}), {}))
+    head = front_matter(cards.render_card(snapshot(tmp_path, {"train": 4}), {}, FEEDBACK))
     assert [f["split"] for f in head["configs"][0]["data_files"]] == ["train"]
 
 
 def test_shards_without_rows_do_not_stop_the_loader(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     manifest = snapshot(tmp_path / "snap", {"train": 1, "test": 0})
-    card = cards.render_card(manifest, {})
+    card = cards.render_card(manifest, {}, FEEDBACK)
     assert front_matter(card)["configs"][0]["data_files"] == [
         {"split": "train", "path": ["data/train-00000-of-00002.parquet"]}
     ]
@@ -196,14 +197,14 @@ def test_shards_without_rows_do_not_stop_the_loader(tmp_path: Path) -> None:
 
 def test_the_upstream_dataset_is_named_where_the_settings_name_it(tmp_path: Path) -> None:
     manifest = snapshot(tmp_path)
-    assert "source_datasets" not in front_matter(cards.render_card(manifest, {}))
+    assert "source_datasets" not in front_matter(cards.render_card(manifest, {}, FEEDBACK))
     manifest["plan"]["settings"]["sources"] = ["hf://datasets/allenai/WildChat-1M/data/*.parquet"]
-    head = front_matter(cards.render_card(manifest, {}))
+    head = front_matter(cards.render_card(manifest, {}, FEEDBACK))
     assert head["source_datasets"] == ["extended|allenai/WildChat-1M"]
 
 
 def test_the_body_tells_counts_levels_sources_and_duties(tmp_path: Path) -> None:
-    card = cards.render_card(snapshot(tmp_path), {"sluice_version": "0.1.0", "code_revision": "abc"})
+    card = cards.render_card(snapshot(tmp_path), {"sluice_version": "0.1.0", "code_revision": "abc"}, FEEDBACK)
     for expected in (
         "| train | 5 |",
         "| **kept** | **7** |",
@@ -237,7 +238,7 @@ def test_the_body_tells_counts_levels_sources_and_duties(tmp_path: Path) -> None
 def test_the_card_claims_of_the_subsets_only_what_holds(tmp_path: Path, by: str | None, claim: str | None) -> None:
     manifest = snapshot(tmp_path)
     manifest["plan"]["settings"] = {"split": {"subset_by": by}}
-    card = cards.render_card(manifest, {})
+    card = cards.render_card(manifest, {}, FEEDBACK)
     assert "Train and test" in card if claim else "Train and test" not in card
     assert claim is None or claim in " ".join(card.split())
 
@@ -245,17 +246,17 @@ def test_the_card_claims_of_the_subsets_only_what_holds(tmp_path: Path, by: str 
 def test_wildchats_duties_are_only_named_for_wildchat(tmp_path: Path) -> None:
     manifest = snapshot(tmp_path)
     manifest["sources"] = manifest["sources"][1:]
-    card = cards.render_card(manifest, {})
+    card = cards.render_card(manifest, {}, FEEDBACK)
     assert "come from WildChat" not in card
     assert "The licences of the sources above" in card
 
 
 def test_every_column_is_described() -> None:
-    assert cards.COLUMNS.keys() == {*KEPT.names, *REJECTED.names}
+    assert FEEDBACK.columns.keys() == {*KEPT.names, *REJECTED.names}
 
 
 def test_an_empty_manifest_renders() -> None:
-    card = cards.render_card({}, {})
+    card = cards.render_card({}, {}, FEEDBACK)
     head = front_matter(card)
     assert head["license"] == "other"
     assert "configs" not in head
@@ -269,7 +270,7 @@ def test_hostile_values_stay_text(tmp_path: Path) -> None:
     manifest["sources"][1] |= {"uri": HOSTILE, "error": HOSTILE}
     manifest["counts"]["stages"][0] |= {"stage": HOSTILE, "rejected": {HOSTILE: 3}}
     manifest["plan"] |= {"models": [{"role": HOSTILE, HOSTILE: HOSTILE}], "prompts": {HOSTILE: HOSTILE}}
-    card = cards.render_card(manifest, {"sluice_version": HOSTILE, "code_revision": HOSTILE})
+    card = cards.render_card(manifest, {"sluice_version": HOSTILE, "code_revision": HOSTILE}, FEEDBACK)
     head = front_matter(card)
     assert head["pretty_name"] == " ".join(HOSTILE.replace("\u202e", "[U+202E]").split())
     body = card.split("---\n", 2)[2]
@@ -296,12 +297,12 @@ def test_hostile_values_stay_text(tmp_path: Path) -> None:
 )
 def test_size_categories_are_the_hubs(rows: int, category: str) -> None:
     shards = [{"kind": "data", "subset": "train", "path": "data/train-0.parquet", "rows": rows, "bytes": 1}]
-    assert front_matter(cards.render_card({"shards": shards}, {}))["size_categories"] == [category]
+    assert front_matter(cards.render_card({"shards": shards}, {}, FEEDBACK))["size_categories"] == [category]
 
 
 def test_the_same_input_gives_the_same_card(tmp_path: Path) -> None:
     manifest = snapshot(tmp_path)
-    assert cards.render_card(manifest, {}) == cards.render_card(copy.deepcopy(manifest), {})
+    assert cards.render_card(manifest, {}, FEEDBACK) == cards.render_card(copy.deepcopy(manifest), {}, FEEDBACK)
 
 
 # -- Croissant
@@ -316,7 +317,7 @@ def test_croissant_validates_without_a_warning(tmp_path: Path) -> None:
 
 def test_croissant_names_every_file_with_its_checksum(tmp_path: Path) -> None:
     manifest = snapshot(tmp_path)
-    document = cards.croissant(manifest)
+    document = cards.croissant(manifest, FEEDBACK)
     assert document["conformsTo"] == "http://mlcommons.org/croissant/1.0"
     files = {f["contentUrl"]: f["sha256"] for f in document["distribution"] if f["@type"] == "cr:FileObject"}
     assert files == {s["path"]: s["sha256"] for s in manifest["shards"]}
@@ -340,7 +341,7 @@ def test_croissant_records_load_from_the_folder(tmp_path: Path) -> None:
 
 
 def test_croissant_knows_every_column(tmp_path: Path) -> None:
-    document = cards.croissant(snapshot(tmp_path))
+    document = cards.croissant(snapshot(tmp_path), FEEDBACK)
     fields = {r["@id"]: [f["@id"].split("/")[1] for f in r["field"]] for r in document["recordSet"]}
     assert fields == {"kept": KEPT.names, "rejected": REJECTED.names}
 

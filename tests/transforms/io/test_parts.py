@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from schemas.provenance import Chunk, Receipt, StageCount
 from tests.builders import some_split
@@ -103,21 +101,3 @@ def test_a_damaged_part_is_noticed_and_computed_again_by_the_next_run(tmp_path: 
     with pytest.raises(PartError, match=rf"{name}\.arrow: differs from its receipt; run the same command again"):
         parts.load(tmp_path, receipt, name)
     assert committed(tmp_path) == {"other"}
-
-
-@given(st.lists(st.tuples(st.sampled_from([None, 1, 2, 3]), st.sampled_from([None, "train", "test"])), max_size=20), st.integers(0, 20))  # fmt: skip
-def test_tallies_count_values_of_kept_and_rejected_rows(rows: list[tuple[int | None, str | None]], at: int) -> None:
-    table = pa.table(
-        {
-            "judge": pa.array([{"level": level} for level, _ in rows], pa.struct([("level", pa.int8())])),
-            "label": pa.array([level for level, _ in rows], pa.int8()),
-            "subset": pa.array([subset for _, subset in rows], pa.string()),
-        }
-    )
-    found = parts.tally(
-        table[:at], table[at:].drop(["subset"]), {"levels": ("judge.level",), "labels": ("subset", "label")}
-    )
-    levels = [level for level, _ in rows if level]
-    assert found["levels"] == {str(level): levels.count(level) for level in set(levels)}
-    pairs = [f"{subset}/{level}" for level, subset in rows[:at] if level and subset]
-    assert found["labels"] == {pair: pairs.count(pair) for pair in set(pairs)}

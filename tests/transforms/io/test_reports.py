@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.presentations.feedback import PRESENTATION as FEEDBACK
 from schemas.feedback import INSTANCE_OUTCOMES, KEPT, REJECTED, ROW_OUTCOMES
 from transforms.io import reports
 from transforms.io.reports import Samples
@@ -174,7 +175,7 @@ class Page(HTMLParser):
 def samples(tmp_path: Path) -> Samples:
     data = write(tmp_path / "d.parquet", [kept_row(n, 1 + n % 4) for n in range(40)], KEPT)
     rejected = write(tmp_path / "r.parquet", [rejected_row(n) for n in range(9)], REJECTED)
-    return reports.samples([data], [rejected], per_group=2)
+    return reports.samples([data], [rejected], FEEDBACK, per_group=2)
 
 
 # -- samples
@@ -184,7 +185,7 @@ def test_samples_are_the_first_rows_by_id_of_every_group_whatever_the_files(tmp_
     rows = [kept_row(n, 1 + n % 3) for n in range(60)]
     one = write(tmp_path / "one.parquet", rows[::-1], KEPT)
     two = [write(tmp_path / f"{k}.parquet", rows[k::2], KEPT) for k in (1, 0)]
-    whole, parts = reports.samples([one], [], 4), reports.samples(two, [], 4)
+    whole, parts = reports.samples([one], [], FEEDBACK, 4), reports.samples(two, [], FEEDBACK, 4)
     assert whole == parts
     assert {label: [int(r["record_id"], 16) for r in rows] for label, rows in whole.kept.items()} == {
         1: [0, 3, 6, 9],
@@ -204,24 +205,24 @@ def test_samples_carry_what_decided(samples: Samples) -> None:
 
 def test_long_texts_are_clipped_and_their_length_kept(tmp_path: Path) -> None:
     path = write(tmp_path / "d.parquet", [kept_row(1, response="好" * 50_000)], KEPT)
-    row = reports.samples([path], []).kept[1][0]
+    row = reports.samples([path], [], FEEDBACK).kept[1][0]
     assert len(row["response"]) == 2000
     assert row["response.length"] == 50_000
-    assert "49,400 more characters" in Page(reports.render({}, {}, Samples({1: [row]}))).text
+    assert "49,400 more characters" in Page(reports.render({}, {}, Samples({1: [row]}), FEEDBACK)).text
 
 
 def test_no_files_and_empty_files_give_no_samples(tmp_path: Path) -> None:
     empty = write(tmp_path / "d.parquet", [], KEPT)
-    assert reports.samples([], []) == Samples()
-    assert reports.samples([empty], [write(tmp_path / "r.parquet", [], REJECTED)]) == Samples()
+    assert reports.samples([], [], FEEDBACK) == Samples()
+    assert reports.samples([empty], [write(tmp_path / "r.parquet", [], REJECTED)], FEEDBACK) == Samples()
     full = write(tmp_path / "e.parquet", [kept_row(1)], KEPT)
-    assert list(reports.samples([empty, full], []).kept) == [1]
+    assert list(reports.samples([empty, full], [], FEEDBACK).kept) == [1]
 
 
 def test_a_file_without_some_columns_is_sampled_too(tmp_path: Path) -> None:
     path = tmp_path / "d.parquet"
     pq.write_table(pa.table({"record_id": ["x"], "label": [2], "query": ["q"]}), path)
-    row = reports.samples([path], []).kept[2][0]
+    row = reports.samples([path], [], FEEDBACK).kept[2][0]
     assert (row["query"], row["response"], row["judge.rule"]) == ("q", None, None)
 
 
@@ -229,7 +230,7 @@ def test_a_file_without_some_columns_is_sampled_too(tmp_path: Path) -> None:
 
 
 def test_the_report_shows_the_numbers_that_matter(samples: Samples) -> None:
-    text = Page(reports.render(MANIFEST, RUN, samples)).text
+    text = Page(reports.render(MANIFEST, RUN, samples, FEEDBACK)).text
     for expected in (
         "Demo feedback",
         "Source rows 1,000 90.0% hold feedback",
@@ -265,7 +266,7 @@ def test_the_report_shows_the_numbers_that_matter(samples: Samples) -> None:
 
 
 def test_errors_come_before_the_figures(samples: Samples) -> None:
-    text = Page(reports.render(MANIFEST, RUN, samples)).text
+    text = Page(reports.render(MANIFEST, RUN, samples, FEEDBACK)).text
     assert text.index("1 of 2 source files could not be read") < text.index("hold feedback")
     assert text.index("truncated at byte 5") < text.index("hold feedback")
 
@@ -279,22 +280,22 @@ def test_errors_come_before_the_figures(samples: Samples) -> None:
     ],
 )
 def test_counts_that_do_not_add_up_are_loud(counts: dict[str, int], message: str) -> None:
-    assert message in Page(reports.render(manifest(**counts), RUN, Samples())).text
+    assert message in Page(reports.render(manifest(**counts), RUN, Samples(), FEEDBACK)).text
 
 
 def test_failed_splits_are_loud() -> None:
     run = RUN | {"splits": {"total": 4, "failed": 1}}
-    assert "1 split failed" in Page(reports.render(MANIFEST, run, Samples())).text
+    assert "1 split failed" in Page(reports.render(MANIFEST, run, Samples(), FEEDBACK)).text
 
 
 def test_a_sound_run_has_no_alert() -> None:
     sound = manifest() | {"sources": MANIFEST["sources"][:1]}
-    page = Page(reports.render(sound, RUN, Samples()))
+    page = Page(reports.render(sound, RUN, Samples(), FEEDBACK))
     assert not [attrs for _, attrs in page.elements if attrs.get("role") == "alert"]
 
 
 def test_an_empty_dataset_renders() -> None:
-    page = Page(reports.render({}, {}, Samples()))
+    page = Page(reports.render({}, {}, Samples(), FEEDBACK))
     for expected in ("Untitled dataset", "✓ Closes", "No instance was judged.", "No instance was kept."):
         assert expected in page.text
     zeros = {
@@ -302,12 +303,12 @@ def test_an_empty_dataset_renders() -> None:
         "sources": [],
         "plan": {},
     }
-    Page(reports.render(zeros, {"seconds": 0.0, "splits": {}}, Samples()))
+    Page(reports.render(zeros, {"seconds": 0.0, "splits": {}}, Samples(), FEEDBACK))
 
 
 def test_unknown_reasons_and_subsets_are_shown() -> None:
     counts = {"instances_rejected": {"my_rule": 1500}, "labels": {"dev": {"1": 500}}, "stages": []}
-    text = Page(reports.render(manifest(**counts), RUN, Samples())).text
+    text = Page(reports.render(manifest(**counts), RUN, Samples(), FEEDBACK)).text
     assert "my_rule −1,500" in text
     assert "dev 500" in text
 
@@ -315,7 +316,7 @@ def test_unknown_reasons_and_subsets_are_shown() -> None:
 def test_ten_thousand_sources_do_not_make_a_huge_page() -> None:
     source = MANIFEST["sources"][0]
     many = manifest() | {"sources": [source | {"uri": f"{n}.parquet"} for n in range(10_000)] + MANIFEST["sources"][1:]}
-    html = reports.render(many, RUN, Samples())
+    html = reports.render(many, RUN, Samples(), FEEDBACK)
     assert len(html) < 300_000
     text = Page(html).text
     assert "10,001 files" in text
@@ -325,18 +326,18 @@ def test_ten_thousand_sources_do_not_make_a_huge_page() -> None:
 def test_code_in_answers_is_set_as_code() -> None:
     row = kept_row(1, response="see\n```python\nx = 1\n```\ndone")
     row |= {"response.length": 30}
-    html = reports.render({}, {}, Samples({1: [row]}))
+    html = reports.render({}, {}, Samples({1: [row]}), FEEDBACK)
     assert '<span class="fence">```python\nx = 1\n```\n</span>done' in html
 
 
 def test_chinese_text_is_marked_as_such() -> None:
-    html = reports.render({}, {}, Samples({1: [kept_row(1)]}))
+    html = reports.render({}, {}, Samples({1: [kept_row(1)]}), FEEDBACK)
     assert '<div class="prose" dir="auto" lang="zh">question 1</div>' in html
-    assert ' lang="\'"' not in reports.render({}, {}, Samples({1: [kept_row(1, language="'\"><b>")]}))
+    assert ' lang="\'"' not in reports.render({}, {}, Samples({1: [kept_row(1, language="'\"><b>")]}), FEEDBACK)
 
 
 def test_the_same_input_gives_the_same_bytes(samples: Samples) -> None:
-    assert reports.render(MANIFEST, RUN, samples) == reports.render(MANIFEST, RUN, samples)
+    assert reports.render(MANIFEST, RUN, samples, FEEDBACK) == reports.render(MANIFEST, RUN, samples, FEEDBACK)
 
 
 # -- safety
@@ -368,7 +369,7 @@ def hostile_page() -> str:
         "mining.similarity": HOSTILE,
     }
     rejected = rejected_row(1, HOSTILE, detail=HOSTILE, excerpt=HOSTILE, failed=[HOSTILE, HOSTILE])
-    return reports.render(bad, run, Samples({1: [kept]}, {HOSTILE: [rejected]}))
+    return reports.render(bad, run, Samples({1: [kept]}, {HOSTILE: [rejected]}), FEEDBACK)
 
 
 def test_hostile_data_adds_no_element_and_no_handler() -> None:
@@ -390,12 +391,12 @@ def test_control_and_bidi_characters_are_spelled_out() -> None:
 
 
 def test_lone_surrogates_do_not_break_the_file() -> None:
-    html = reports.render({"dataset": {"title": "a\ud800b"}}, {}, Samples())
+    html = reports.render({"dataset": {"title": "a\ud800b"}}, {}, Samples(), FEEDBACK)
     assert "a[U+D800]b" in html.encode().decode()
 
 
 def test_the_policy_allows_exactly_the_inline_code() -> None:
-    page = Page(reports.render(MANIFEST, RUN, Samples()))
+    page = Page(reports.render(MANIFEST, RUN, Samples(), FEEDBACK))
     policy = next(a["content"] for _, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'; ")
     assert "unsafe" not in policy
@@ -405,7 +406,7 @@ def test_the_policy_allows_exactly_the_inline_code() -> None:
 
 
 def test_nothing_is_fetched() -> None:
-    html = reports.render(MANIFEST, RUN, Samples())
+    html = reports.render(MANIFEST, RUN, Samples(), FEEDBACK)
     assert "url(" not in html
     assert "@import" not in html
     assert set(re.findall(r"https?://[^\s\"<]+", html)) == {"https://arxiv.org/abs/2602.08829"}

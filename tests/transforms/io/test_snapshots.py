@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,24 @@ def test_a_shard_is_written_once_and_linked_into_every_snapshot(tmp_path: Path) 
     old, new = snapshots.shard_paths(first, "data")[0], snapshots.shard_paths(second, "data")[0]
     assert (old.name, new.name) == ("train-00000-of-00001.parquet", "train-00000-of-00002.parquet")
     assert old.samefile(new)
+
+
+def test_rows_without_a_subset_are_all_train(tmp_path: Path) -> None:
+    receipts = [commit(tmp_path, name, [kept_row(name)], [lost_row(f"{name}x")]) for name in "ab"]
+    group = snapshots.group(map(snapshots.mark, receipts))
+    plain = KEPT.remove(KEPT.get_field_index("subset"))
+    for receipt in receipts:  # as a pipeline without subsets commits them
+        table = pa.Table.from_pylist([kept_row(receipt.part)], schema=plain)
+        path = tmp_path / "parts" / receipt.part / "kept.arrow"
+        files.write_arrow(path, table)
+        receipt.files["kept"]["sha256"] = files.sha256(path)
+        files.write_bytes(parts.receipt_path(tmp_path, receipt.part), json.dumps(asdict(receipt)).encode())
+    snapshots.write_shard(tmp_path, group, plain, REJECTED)
+    shards = snapshots.place(tmp_path, [group], tmp_path / "snapshot")
+    assert [(shard["path"], shard["subset"], shard["rows"]) for shard in shards] == [
+        ("data/train-00000-of-00001.parquet", "train", 2),
+        ("rejected/rejected-00000-of-00001.parquet", None, 2),
+    ]
 
 
 def test_a_group_is_named_after_what_it_holds(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.presentations.feedback import PRESENTATION as FEEDBACK
 from schemas.feedback import KEPT, REJECTED
 from schemas.provenance import Container
 from tests.builders import packed, write
@@ -158,9 +160,6 @@ def snapshot(tmp_path: Path) -> Path:
     return tmp_path
 
 
-SCHEMAS = {"data": KEPT, "rejected": REJECTED}
-
-
 @pytest.mark.parametrize(
     ("identifier", "expected"),
     [
@@ -171,15 +170,60 @@ SCHEMAS = {"data": KEPT, "rejected": REJECTED}
     ],
 )
 def test_rows_are_found_by_record_and_by_instance(snapshot: Path, identifier: str, expected: tuple[str, str]) -> None:
-    kind, row = tracing.find(snapshot, identifier, SCHEMAS)
+    kind, row = tracing.find(snapshot, identifier, FEEDBACK)
     assert (kind, row["record_id"]) == expected
 
 
 def test_an_instance_id_that_names_several_rows_is_answered_with_their_record_ids(snapshot: Path) -> None:
     with pytest.raises(SnapshotError, match="names 2 rows; give one of their record ids: k2, r2"):
-        tracing.find(snapshot, "c2_turn0", SCHEMAS)
+        tracing.find(snapshot, "c2_turn0", FEEDBACK)
 
 
 def test_an_unknown_id_is_an_error_that_repeats_it(snapshot: Path) -> None:
     with pytest.raises(SnapshotError, match="nobody: expected a record_id or instance_id"):
-        tracing.find(snapshot, "nobody", SCHEMAS)
+        tracing.find(snapshot, "nobody", FEEDBACK)
+
+
+# -- text and web archives
+
+RECORD = b"WARC/1.0\r\nWARC-Type: conversion\r\nContent-Length: %d\r\n\r\n%s\r\n\r\n"
+
+
+def members(containers: Sequence[bytes]) -> bytes:
+    return b"".join(gzip.compress(record) for record in containers)
+
+
+@pytest.mark.parametrize("container", ["warc", "warc.gz", "warc.stream.gz", "warc.zst"])
+def test_a_record_of_a_web_archive_is_shown_with_its_head(tmp_path: Path, container: Container) -> None:
+    records = [RECORD % (len(text), text) for text in ("première".encode(), b"zweite" * 5_000, b"\xff")]
+    stored = {
+        "warc": b"".join(records),
+        "warc.gz": members(records),
+        "warc.stream.gz": gzip.compress(b"".join(records)),
+        "warc.zst": packed(b"".join(records), "jsonl.zst"),
+    }[container]
+    path = write(tmp_path / f"a.{container}", stored)
+    starts = offsets([gzip.compress(record) for record in records] if container == "warc.gz" else records)
+    shown = [tracing.origin(path.as_uri(), start, container).content for start in starts]
+    assert [content["head"] for content in shown] == [
+        record.partition(b"\r\n\r\n")[0].decode().split("\r\n") for record in records
+    ]
+    assert shown[0]["block"].startswith("première\r\n\r\n")
+    assert shown[1]["block"].startswith("zweitezweite")
+    assert len(shown[1]["block"]) < 10_000
+    assert shown[2]["block"].startswith("\N{REPLACEMENT CHARACTER}")
+
+
+@pytest.mark.parametrize("offset", [3, 10_000])
+def test_a_place_without_a_record_is_told_in_one_line(tmp_path: Path, offset: int) -> None:
+    path = write(tmp_path / "a.warc.gz", members([RECORD % (1, b"a")]))
+    with pytest.raises(SnapshotError, match=f"row {offset} cannot be read"):
+        tracing.origin(path.as_uri(), offset, "warc.gz")
+
+
+@pytest.mark.parametrize("container", ["text", "text.gz", "text.zst"])
+def test_text_is_shown_from_the_row_on(tmp_path: Path, container: Container) -> None:
+    data = b"eins\nzwei\ndrei\n"
+    path = write(tmp_path / f"a.{container}", packed(data, container.replace("text", "jsonl")))  # type: ignore[arg-type]
+    found = tracing.origin(path.as_uri(), 5, container)
+    assert (found.line, found.content) == (2, "zwei\ndrei\n")

@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.presentations.feedback import PRESENTATION as FEEDBACK
 from schemas.feedback import KEPT, REJECTED
 from tests.builders import jsonl, write
 from tests.pipelines import rig
@@ -45,7 +46,7 @@ def snapshot(dataset: Dataset, tmp_path: Path) -> Path:
 
 
 def problems(snapshot: Path) -> list[str]:
-    return list(verification.problems(snapshot, KEPT, REJECTED))
+    return list(verification.problems(snapshot, FEEDBACK))
 
 
 def edit(snapshot: Path, change: Callable[[Any], None]) -> None:
