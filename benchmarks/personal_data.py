@@ -17,6 +17,7 @@ import importlib.util
 import json
 import random
 import string
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,7 @@ from stdnum.cn import ric
 from stdnum.iso7064 import mod_97_10
 
 from benchmarks import corpus_text
+from tests.transforms.text.test_secrets import CLEAN
 from transforms.text import detection, personal_data
 from transforms.text.personal_data import KINDS, REGIONS
 from transforms.text.words import buffer
@@ -210,6 +212,9 @@ def planted() -> None:
             secret = kind in ("api_key", "jwt", "password", "private_key")
             cells.append(f"{sum(peer(english.format(value)) for value in values) / PLANTED:.1%}" if secret else "-")
         print(f"| {name} | {kind} | " + " | ".join(cells) + " |")
+    taken = sum(personal_data.redact(pl.Series(CLEAN)) != pl.Series(CLEAN))
+    print(f"\nOf {len(CLEAN)} texts without secrets `scan` changes {taken}", end="")
+    print(f", and detect-secrets finds something in {sum(map(peer, CLEAN))}." if peer else ".")
 
 
 def _values(source: random.Random) -> Iterator[tuple[str, str, Callable[[], str], str, str]]:
@@ -283,15 +288,17 @@ def _values(source: random.Random) -> Iterator[tuple[str, str, Callable[[], str]
 
 
 def _peer() -> Callable[[str], bool] | None:
-    """Whether detect-secrets finds anything in a text, with the plugins it comes with."""
+    """Whether detect-secrets finds anything in a text file, with the plugins and filters it comes with."""
     if importlib.util.find_spec("detect_secrets") is None:
         return None
     from detect_secrets.core import scan
     from detect_secrets.settings import default_settings
 
     def finds(text: str) -> bool:
-        with default_settings():
-            return any(True for line in text.splitlines() for _ in scan.scan_line(line))
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as file, default_settings():
+            file.write(text)
+            file.flush()
+            return any(True for _ in scan.scan_file(file.name))
 
     return finds
 

@@ -27,6 +27,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +111,7 @@ def main() -> None:
     _compare(sample, few, repeats, {SLUICE: 10, PYTHON: 1, WHITESPACE: 1}, same=(PYTHON,))
     _title("The same on a smaller sample", tiny)
     _compare(tiny, few, repeats, {SLUICE: 50, SHIPPED: 1})
+    _repeating()
 
 
 def _compare(
@@ -145,6 +147,16 @@ def _compare(
             f"{max(run.peak for run in each) / 1e6:.0f}",
             f"{len(next(iter(each[0].kept.values()))):,}",
         )
+
+
+def _repeating() -> None:
+    """Of the n-grams of the real documents, the share that occurs more than once in its document."""
+    words = [text.split() for text in corpus_text.real_documents()["text"]]
+    print("\nn-grams that occur more than once in their document, of all\n")
+    for n in (2, 3, 4, 5, 10):
+        counts = [Counter(zip(*(found[start:] for start in range(n)), strict=False)) for found in words]
+        repeated = sum(times for count in counts for times in count.values() if times > 1)
+        _row(str(n), f"{repeated / sum(map(Counter.total, counts)):.1%}")
 
 
 def run(one: Contestant, files: Sequence[Path], few: Path, times: int) -> Run:

@@ -22,7 +22,7 @@ Container = Literal[
     "warc.stream.gz",
     "warc.zst",
 ]
-"""What a file holds and how it is compressed. ``warc.gz`` has one gzip member a record, ``warc.stream.gz`` several in one."""
+"""What a file holds and how it is compressed. In ``warc.gz`` each record is a gzip member, in ``warc.stream.gz`` not."""
 
 Unit = Literal["row", "instance"]
 
@@ -54,7 +54,8 @@ class Split:
     """A deterministic piece of one source file: the unit of work, retry and resume.
 
     ``start`` and ``stop`` are row indices for Parquet, byte offsets in the stored file for ``warc.gz``, and byte
-    offsets in the decompressed stream for all others. ``stop`` is None for "to the end of the stream", which a compressed file does not tell.
+    offsets in the decompressed stream for all others. ``stop`` is None for "to the end of the stream", which a
+    compressed file does not tell.
     ``bytes`` is the estimated Arrow size; an open split continues in steps of it. ``listed`` tells the split's list
     from the key pass, once there is one: source rows read and the list's digest, with a dot between them.
     """

@@ -2,9 +2,9 @@
 
     python duplicates_client.py datasketch texts.parquet --documents 3000
 
-128 slots, shingles of 5 words between spaces, no normalisation. The texts are in memory, and a first small batch is done, before the
-clock starts. Each is used as its documentation shows: datasketch by ``MinHash.update_batch`` over a text's shingles, Daft by its
-``minhash`` expression with the hash function named.
+128 slots, shingles of 5 words between spaces, no normalisation. The texts are in memory, and a first small batch is
+done, before the clock starts. Each is used as its documentation shows: datasketch by ``MinHash.update_batch`` over a
+text's shingles, Daft by its ``minhash`` expression with the hash function named.
 """
 
 import argparse

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from pipelines import job_server
+from tests import prose as corpus
 from tests.clusters.conftest import Cluster, Workload, free_port
 from tests.faults import rig
 from tests.faults.rig import Ended, Run, Started
@@ -140,6 +141,17 @@ def test_a_cluster_gives_the_local_bytes(cluster: Cluster, workload: Workload, t
         int(path.read_text()) for path in cluster.folder.glob("pool-*.pid")
     }
     expect_as_local(run, workload, started.end(GIVE_UP_SECONDS))
+
+
+def test_a_corpus_is_deduplicated_to_the_local_bytes(cluster: Cluster, tmp_path: Path) -> None:
+    corpus.sources(tmp_path / "sources")
+    config = corpus.config(tmp_path, tmp_path / "sources")
+    Run(config, tmp_path / "local", workers=1).end().expect(0)
+    run = Run(config, tmp_path / "out", options=("--json", "--runner", str(cluster.profile), *PATIENCE))
+    run.start().end(GIVE_UP_SECONDS).expect(0)
+    assert rig.checksums(run.output) == rig.checksums(tmp_path / "local")
+    lost = rig.expect_sound(run.output)["counts"]["instances_rejected"]
+    assert lost["duplicate"] + lost["near_duplicate"] == corpus.COPIES
 
 
 @pytest.mark.parametrize("phase", ["keytables", "receipts"])

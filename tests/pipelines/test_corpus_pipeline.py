@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,36 +17,11 @@ import yaml
 from schemas.document import KEPT, REJECTED, SCORES
 from tests.builders import jsonl, packed, write
 from tests.pipelines.rig import here, sluice
+from tests.prose import changed, prose
 from transforms.io import files, snapshots
 from transforms.text import quality, repetition
 
 Row = dict[str, Any]
-
-NOUNS = """river engine teacher window forest market signal journal captain village harbour library mountain garden theory
-    kitchen painter battle letter winter machine doctor bridge science island violin planet candle soldier farmer""".split()
-VERBS = """follows repairs explains watches crosses measures describes forgets builds carries visits remembers paints
-    studies collects answers defends improves discovers translates""".split()
-QUALITIES = """quiet narrow ancient bright careful distant famous gentle hidden heavy modern northern patient
-    remarkable simple wooden golden nervous curious broken""".split()
-
-
-def prose(seed: int, sentences: int = 12) -> str:
-    """An English document that every published rule keeps; no two seeds give similar ones."""
-    rng = random.Random(seed)
-    told = []
-    for _ in range(sentences):
-        one, two, three = rng.sample(NOUNS, 3)
-        told.append(
-            f"The {rng.choice(QUALITIES)} {one} {rng.choice(VERBS)} the {two} of that {rng.choice(QUALITIES)} {three}, "
-            f"and {rng.choice(VERBS)} {rng.randrange(10_000)} {rng.choice(NOUNS)} with {rng.choice(QUALITIES)} care."
-        )
-    return " ".join(told)
-
-
-def changed(text: str, words: int) -> str:
-    """The text with its first words changed."""
-    return " ".join([*(f"changed{at}" for at in range(words)), *text.split()[words:]])
-
 
 CHINESE = (
     "这条河流经过许多古老的村庄，每年春天都会有很多人来到这里看花。我们在河边走了一整天，晚上住在一家小旅馆里。" * 3

@@ -17,7 +17,9 @@ _SEEN_CHARACTERS: Final = 2 * EXCERPT_CHARACTERS
 
 _SENSITIVE: Final = ("personal_data", "toxic")
 _QUOTED: Final = ("detail", "document_id", "url")
-"""Columns beside the text that may hold personal data of the row."""
+"""Columns beside the text that may hold personal data of the row, or the text itself."""
+
+_QUOTED_CHARACTERS: Final = 2_000
 
 
 def rejected(frame: pl.DataFrame, stage: str) -> pa.Table:
@@ -32,5 +34,9 @@ def rejected(frame: pl.DataFrame, stage: str) -> pa.Table:
         reasons = failed.list.concat(pl.col("reason"))
         sensitive = reasons.list.set_intersection(list(_SENSITIVE)).list.len() > 0
         frame = frame.with_columns(excerpt=pl.when(~sensitive).then(start.alias("excerpt")))
-    quoted = [personal_data.redact(frame[name].cast(pl.String)) for name in _QUOTED if name in frame.columns]
+    quoted = [
+        personal_data.redact(frame[name].cast(pl.String).str.slice(0, _QUOTED_CHARACTERS))
+        for name in _QUOTED
+        if name in frame.columns
+    ]
     return shaped(frame.with_columns(*quoted, stage=pl.lit(stage)), REJECTED)

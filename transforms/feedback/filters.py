@@ -16,7 +16,7 @@ from transforms.models import rules
 from transforms.models.rules import RuleSet
 from transforms.text import personal_data
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 FilterName = Literal[
     "too_many_turns",

@@ -16,7 +16,6 @@ What a row has no place for is kept as JSON in ``metadata``. A row without usabl
 
 from __future__ import annotations
 
-import codecs
 import functools
 import re
 import time
@@ -29,6 +28,7 @@ import numpy as np
 import orjson
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.document import DOCUMENT
 from schemas.provenance import Chunk, Container, SourceFile, Split
@@ -61,6 +61,9 @@ _LOOKBACK: Final = 128
 _BLANK: Final = re.compile(rb"\n(?:[ \t\r]{0,80}+\n)++")
 _LEADING: Final = re.compile(rb"(?:[ \t\r]{0,80}+\n)*+")
 """Blank lines: those between paragraphs, and those before the first. A line of more than 80 spaces is not blank."""
+
+_SPACE: Final = np.isin(np.arange(256), list(b" \t\n\r\v\f"))
+"""Which bytes are white space."""
 
 _READ: Final = pa.schema(
     [(name, pa.large_string()) for name in ("text", "document_id", "url", "title", "date", "origin", "metadata")]
@@ -130,7 +133,7 @@ class DocumentSource:
         if probe.container.startswith("warc"):
             if lacking := warc.missing():
                 raise SourceError(lacking)
-            return Recognised("warc", ("warc",))
+            return Recognised("warc", ("warc", *warc.reader()))
         if probe.container.startswith("text"):
             unit = self.text_by[source]
             return Recognised(f"text by {unit}", ("text", unit), whole=unit == "file")
@@ -164,7 +167,7 @@ class DocumentSource:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """What the key pass reads of a split: a table (source_row, ordinal, text), source rows read, and whether the stream ends."""
+    """What the key pass reads of a split: (source_row, ordinal, text), source rows read, and whether the stream ends."""
 
     split: Split
     texts: pa.Table
@@ -226,7 +229,8 @@ def _read(split: Split, source: DocumentSource) -> Iterator[Reading]:
 def _found(split: Split, source: DocumentSource, options: Mapping[str, Any]) -> Iterator[Reading]:
     container, bounded = split.file.container, functools.partial(reading.pieces, max_expansion=source.max_expansion)
     if container == "parquet":
-        yield _parquet(split, source.mapping_of(split.file), options)
+        bound = reading.most_bytes(split.file.size, source.max_expansion)
+        yield _parquet(split, source.mapping_of(split.file), options, bound)
     elif container.startswith("jsonl"):
         prepare = functools.partial(_of_object, mapping=source.mapping_of(split.file))
         yield from reading.read_objects(split, _READ, prepare, options, source.max_line_bytes, source.max_expansion)
@@ -270,7 +274,7 @@ def _documents(rows: pa.Table, max_bytes: int) -> tuple[pa.Table, pa.Table]:
 
 
 def _dates(stated: pl.Series) -> pl.Series:
-    """Dates, ISO 8601 times, and seconds or milliseconds since 1970, as texts, to UTC; null where they are none of these."""
+    """Dates, ISO 8601 times, and seconds or milliseconds since 1970, as texts, to UTC; null for all else."""
     date_only = pl.col("date").str.contains(r"^\d{4}-\d\d-\d\d$")
     number = pl.col("date").str.extract(r"^(\d{9,15}(?:\.\d+)?)$").cast(pl.Float64)
     frame = stated.to_frame("date").with_columns(
@@ -322,7 +326,7 @@ def _json(named: Iterable[tuple[str, Any]]) -> str | None:
     return orjson.dumps(kept).decode() if kept else None
 
 
-def _parquet(split: Split, mapping: DocumentMapping, options: Mapping[str, Any]) -> Reading:
+def _parquet(split: Split, mapping: DocumentMapping, options: Mapping[str, Any], max_bytes: int) -> Reading:
     columns = mapping.columns()
 
     def needed(stored: pa.Schema) -> list[str]:
@@ -331,10 +335,12 @@ def _parquet(split: Split, mapping: DocumentMapping, options: Mapping[str, Any])
             raise SourceError(f"{split.file.relative_uri}: column {mapping.text}: expected texts, found {kind}")
         return [field.name for field in stored if field.name == mapping.text or _is_scalar(field.type)]
 
-    table = reading.parquet_rows(split, needed, options)
+    table = reading.parquet_rows(split, needed, options, max_bytes)
     others = sorted(set(table.column_names) - set(columns.values()))
     kinds = {name: _metadata_type(table.schema.field(name).type) for name in others}
     wanted = {theirs: pa.large_string() for theirs in columns.values()} | kinds
+    if _decoded_bytes(table) > max_bytes:
+        raise reading.expansion(split.file.size, max_bytes)
     rows = reading.conform(_plain(table), pa.schema(list(wanted.items())))
     places = pa.array(np.arange(split.start, split.start + table.num_rows))
     rows, broken = reading.valid_rows(rows.append_column("source_row", places))
@@ -346,7 +352,7 @@ def _parquet(split: Split, mapping: DocumentMapping, options: Mapping[str, Any])
 
 
 def _metadata(others: pa.Table) -> list[str | None]:
-    """Other columns as JSON. Row by row, as every container is to spell it alike; these columns are small beside the text."""
+    """Other columns as JSON. Row by row, as every container is to spell it alike; they are small beside the text."""
     if not others.num_columns:
         return [None] * others.num_rows
     columns = [column.to_pylist() for column in others.columns]
@@ -372,6 +378,14 @@ def _metadata_type(kind: pa.DataType) -> pa.DataType:
     return kind if is_number else pa.large_string()
 
 
+def _decoded_bytes(table: pa.Table) -> int:
+    """Bytes of the texts in dictionaries, once each stands in every row that has it."""
+    chunks = [chunk for column in table.columns if pa.types.is_dictionary(column.type) for chunk in column.chunks]
+    texts = [chunk for chunk in chunks if _is_text(chunk.dictionary.type)]
+    lengths = [pc.sum(pc.binary_length(text.dictionary).take(text.indices).cast(pa.int64())) for text in texts]
+    return sum(length.as_py() or 0 for length in lengths)
+
+
 def _plain(table: pa.Table) -> pa.Table:
     """A table without dictionaries."""
     for at, field in enumerate(table.schema):
@@ -393,17 +407,22 @@ def _text_file(split: Split, source: DocumentSource, options: Mapping[str, Any])
 
     alone = Split(split.file, 0, 0, most + 1, split.bytes)
     ((_, data, _),) = reading.pieces(alone, whole, options, max_expansion=source.max_expansion)
-    rows, broken = _texts([data], [0], most)
+    rows, broken = _texts(pa.array([data], pa.large_binary()), np.zeros(1, np.int64), most)
     return Reading(split, rows, broken, end=True)
 
 
 def _lines(window: Window, piece: Split, max_bytes: int) -> tuple[pa.Table, pa.Table]:
+    """The lines that start within a piece, without their ends; blank ones are none."""
     begin, data, too_long = reading.lines(window, piece, max_bytes)
-    found = data.split(b"\n")
-    lengths = np.fromiter(map(len, found), np.int64, len(found)) + 1
-    places = begin + np.cumsum(lengths) - lengths
-    kept = [(line, place) for line, place in zip(found, places.tolist(), strict=True) if line and not line.isspace()]
-    return _texts([line.removesuffix(b"\r") for line, _ in kept], [place for _, place in kept], max_bytes, too_long)
+    held = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(held == ord("\n")) + 1
+    offsets = np.concatenate([[0], ends, [len(data)] if not data.endswith(b"\n") else []]).astype(np.int64)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    stored = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
+    filled = np.logical_or.reduceat(~_SPACE[held], offsets[:-1]) if data else np.zeros(len(stored), bool)
+    rows, broken = _texts(stored.filter(pa.array(filled)), begin + offsets[:-1][filled], max_bytes, too_long)
+    text = pl.col("text").str.strip_suffix("\n").str.strip_suffix("\r")
+    return pl.DataFrame(rows).with_columns(text).to_arrow().cast(_PLACED), broken
 
 
 def _paragraphs(window: Window, piece: Split, max_bytes: int) -> tuple[pa.Table, pa.Table]:
@@ -426,7 +445,7 @@ def _paragraphs(window: Window, piece: Split, max_bytes: int) -> tuple[pa.Table,
             texts.append(text)
             places.append(at)
         at = found[1]
-    return _texts(texts, places, max_bytes, too_long)
+    return _texts(pa.array(texts, pa.large_binary()), np.array(places, np.int64), max_bytes, too_long)
 
 
 def _first_paragraph(window: Window, piece: Split) -> int:
@@ -454,20 +473,27 @@ def _paragraph_end(window: Window, at: int, max_bytes: int) -> tuple[int, int] |
 
 
 def _texts(
-    texts: list[bytes], places: list[int], max_bytes: int, too_long: int | None = None
+    stored: pa.LargeBinaryArray, places: np.ndarray[Any, Any], max_bytes: int, too_long: int | None = None
 ) -> tuple[pa.Table, pa.Table]:
-    """Texts at their places as rows in ``_PLACED``, and those (``BROKEN``) that are no UTF-8 or too long."""
-    if places and places[0] == 0:
-        texts = [texts[0].removeprefix(codecs.BOM_UTF8), *texts[1:]]
-    long = [place for text, place in zip(texts, places, strict=True) if len(text) > max_bytes]
-    long += [] if too_long is None else [too_long]
+    """Texts at their places as rows in ``_PLACED``, and those (``BROKEN``) that are no UTF-8 or too long.
+
+    Args:
+        stored: LargeBinary, n texts as stored, which may end with their line's end.
+        places: int64, n offsets.
+        max_bytes: longer texts are broken rows.
+        too_long: the offset of one more text, which was too long to be read.
+    """
+    long = pc.binary_length(stored).to_numpy() > max_bytes + 1
+    lost = [*places[long].tolist(), *([] if too_long is None else [too_long])]
     detail = f"longer than {max_bytes} bytes"
-    broken = [{"source_row": place, "reason": "document_too_long", "detail": detail} for place in long]
-    fitting = [(text, place) for text, place in zip(texts, places, strict=True) if len(text) <= max_bytes]
-    stored = pa.array([text for text, _ in fitting], pa.large_binary()).view(pa.large_string())
-    absent = {name: pa.nulls(len(fitting), pa.large_string()) for name in _READ.names}
-    rows = pa.table({**absent, "text": stored, "source_row": pa.array([place for _, place in fitting], pa.int64())})
+    broken = [{"source_row": place, "reason": "document_too_long", "detail": detail} for place in lost]
+    texts = stored.filter(pa.array(~long)) if long.any() else stored
+    absent = {name: pa.nulls(len(texts), pa.large_string()) for name in _READ.names}
+    rows = pa.table({**absent, "text": texts.view(pa.large_string()), "source_row": pa.array(places[~long])})
     valid, invalid = reading.valid_rows(rows.select(_PLACED.names))
+    first = pl.when(pl.col("source_row") == 0).then(pl.col("text").str.strip_prefix("\ufeff"))
+    marked = valid.num_rows and valid["source_row"][0].as_py() == 0
+    valid = pl.DataFrame(valid).with_columns(text=first.otherwise("text")).to_arrow().cast(_PLACED) if marked else valid
     return valid, pa.concat_tables([invalid, pa.Table.from_pylist(broken, schema=BROKEN)])
 
 

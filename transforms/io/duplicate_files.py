@@ -1,15 +1,16 @@
 """The files of the duplicate pass: what is computed of a split once, and read again by every later pass.
 
-==================================  ==========================================================================================
-``<area>/<key>.parquet``            a document a row, in order: ``source_row``, ``ordinal``, key and check of the text, ``length``,
-                                    ``rank`` and a column of hashes for every band, so that one band is read as one column; written last
-``<area>/<key>.arrow``              the document's distinct shingles, uncompressed, so that single rows are read
-``<lists>/<key>.<rows>.<digest>``   a split's list: what is removed from it, for which record, how similar the two are
-==================================  ==========================================================================================
+=================================  ===================================================================================
+``<area>/<key>.parquet``           a document a row, in order: ``source_row``, ``ordinal``, key and check of the text,
+                                   ``length``, ``rank``, and a column of hashes for every band, so that one band is
+                                   read as one column; written last
+``<area>/<key>.arrow``             the document's distinct shingles, uncompressed, so that single rows are read
+``<lists>/<key>.<rows>.<digest>``  a split's list: what is removed from it, for which record, how similar the two are
+=================================  ===================================================================================
 
-The area is named for all that decides these files, the sources' content (in the splits' keys) apart. A document's number is its
-place in the *catalogue*: published splits first, then in order of file and row, so that it is the survivor order of the rule
-``first``, whatever the order in which splits were read.
+The area is named for all that decides these files, the sources' content (in the splits' keys) apart. A document's
+number is its place in the *catalogue*: published splits first, then in order of file and row, so that it is the
+survivor order of the rule ``first``, whatever the order in which splits were read.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ OTHER: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
-    """The texts of one split: ``source_row`` Int64, ``ordinal`` Int32, ``text`` String and, where there is one, ``rank``.
+    """The texts of one split: ``source_row`` Int64, ``ordinal`` Int32, ``text`` String and, where there is one,
+    ``rank``.
 
     ``rows`` were read of the source; ``end`` tells that the file has no more splits.
     """
@@ -85,7 +87,8 @@ class Signed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A split whose documents are published, except those in ``listed``, its list of an earlier pass. They survive all others.
+    """A split whose documents are published, except those in ``listed``, its list of an earlier pass. They survive all
+    others.
 
     ``area`` holds its files, which ``sign_published`` makes of a dataset that was not made here.
     """
@@ -207,8 +210,8 @@ def write_mapped(path: Path, table: pa.Table) -> None:
 class Catalogue:
     """All splits of a pass and where their documents are: a row a split, in order of the documents' numbers.
 
-    Columns: those of ``Signed``, ``first`` (number of its first document), ``published``, ``planned`` (it needs a list),
-    ``area`` and ``listed`` (paths), ``block`` (of consecutive splits, that one task takes).
+    Columns: those of ``Signed``, ``first`` (number of its first document), ``published``, ``planned`` (it needs a
+    list), ``area`` and ``listed`` (paths), ``block`` (of consecutive splits, that one task takes).
     """
 
     def __init__(self, frame: pl.DataFrame) -> None:
@@ -404,7 +407,8 @@ def _listed(folder: Path, split: str, listed: str | None) -> pl.DataFrame:
 
 
 def drop_duplicates(frame: pl.DataFrame, split: Split, lists: Path) -> pl.DataFrame:
-    """Reject what the duplicate pass removed: ``reason`` is ``duplicate`` for equal texts, ``near_duplicate`` for similar ones.
+    """Reject what the duplicate pass removed: ``reason`` is ``duplicate`` for equal texts, ``near_duplicate`` for
+    similar ones.
 
     Adds ``duplicate_of`` (String, record id of the survivor) and ``similarity`` (Float32).
     """

@@ -1,7 +1,8 @@
-"""The duplicate pass as Beam runs it; what is computed is in ``transforms.text.duplicates``, its files in ``duplicate_files``.
+"""The duplicate pass as Beam runs it; what is computed is in ``transforms.text.duplicates``, its files in
+``duplicate_files``.
 
-Nothing travels but the names of splits and the numbers of tasks. Every step reads files and commits files, whose bytes depend on
-nothing but the files before; a step begins when all of the one before has ended.
+Nothing travels but the names of splits and the numbers of tasks. Every step reads files and commits files, whose bytes
+depend on nothing but the files before; a step begins when all of the one before has ended.
 
 ::
 
@@ -28,6 +29,7 @@ from transforms.io import duplicate_files, files
 from transforms.io.duplicate_files import OTHER, Catalogue, Published, Signed
 from transforms.text import duplicates
 from transforms.text.duplicates import Alike, Groups, Pairs, Settings, Standing
+from transforms.text.words import Integers
 
 PREFIX_DOCUMENTS: Final = 1 << 25
 """Documents of which one task groups the hashes of a band; of more, each task takes those with one prefix."""
@@ -37,6 +39,9 @@ BLOCKS: Final = 64
 
 TOLD_GROUPS: Final = 100
 """The largest groups, which the summary names."""
+
+_RIGHT_BITS: Final = 32
+"""Bits of a packed pair for its second document."""
 
 MANY: Final = 10
 """Documents of a group that is worth a warning."""
@@ -53,10 +58,18 @@ class Steps:
         self.settings, self.published = settings, tuple(published)
 
     def catalogue(self, signed: Iterable[tuple[Any, ...]]) -> list[int]:
-        """Number all documents. Returns the prefixes of keys to group."""
+        """Number all documents. Returns the prefixes of keys to group.
+
+        Raises:
+            ValueError: there are 2,147,483,648 documents or more.
+        """
         splits = {one.key: one for one in (Signed(*facts) for facts in signed)}
         blocks = min(BLOCKS, max(1, len(splits)))
         found = Catalogue.of(self.area, splits.values(), self.published, blocks)
+        if found.documents >= 1 << _RIGHT_BITS - 1:
+            raise ValueError(
+                f"expected fewer than {1 << _RIGHT_BITS - 1:,} documents in all, found {found.documents:,}"
+            )
         found.write(self.folder / "catalogue.arrow")
         _write_columns(self.folder / "absent.arrow", document=found.absent())
         return list(range(1 << _bits(found)))
@@ -84,7 +97,7 @@ class Steps:
         documents, (hashes,) = known.hashes([duplicate_files.band_name(band)], hidden, prefix, _bits(known))
         pairs, crowds = duplicates.candidates(hashes, documents)
         with files.committed(self._candidates("pairs", task, "parquet")) as attempt:
-            pl.DataFrame(pairs._asdict()).sort("left", "right").write_parquet(attempt, row_group_size=1 << 18)
+            pl.DataFrame({"pair": np.sort(_packed(*pairs))}).write_parquet(attempt, row_group_size=1 << 18)
         sizes = np.diff(crowds.offsets)
         crowd = np.repeat(np.arange(len(sizes)), sizes)
         _write_columns(self._candidates("crowds", task, "arrow"), crowd=crowd, document=crowds.members)
@@ -153,9 +166,10 @@ class Steps:
 
     def _pairs(self, known: Catalogue, block: int) -> Alike:
         paths = [self._candidates("pairs", task, "parquet") for task in self.bands()]
-        wanted = pl.col("left").is_between(*known.blocks[block], "left")
-        pairs = files.scan_parquet(paths).filter(wanted).unique().sort("left", "right").collect()
-        asked = Pairs(pairs["left"].to_numpy(), pairs["right"].to_numpy())
+        first, stop = (document << _RIGHT_BITS for document in known.blocks[block])
+        found = files.scan_parquet(paths).filter(pl.col("pair").is_between(first, stop, "left")).collect()
+        pairs = np.unique(found["pair"].to_numpy())
+        asked = Pairs(pairs >> _RIGHT_BITS, pairs & (1 << _RIGHT_BITS) - 1)
         return duplicates.verify(asked, known.shelf(), self.settings.threshold)
 
     def _crowds(self, known: Catalogue, task: tuple[int, int]) -> Alike:
@@ -167,7 +181,8 @@ class Steps:
 
 
 def summarised(known: Catalogue, settings: Settings, linked: Pairs, exact: pl.Series) -> dict[str, Any]:
-    """Counts, the largest groups of documents that any chain links, and a warning for each that is much of its source."""
+    """Counts, the largest groups of documents that any chain links, and a warning for each that is much of its
+    source."""
     members, roots = duplicates.components(*linked)
     splits = pl.Series(np.searchsorted(known.first, members, "right") - 1)
     sources = known.frame.filter(pl.col("source") != OTHER).group_by("source").agg(pl.col("documents").sum())
@@ -190,7 +205,8 @@ def summarised(known: Catalogue, settings: Settings, linked: Pairs, exact: pl.Se
         "groups": int(grouped["group"].n_unique()),
         "largest": named.to_dicts(),
         "warnings": [
-            f"source {row['source']}: a group of {row['members']:,} documents like {row['record_id']} is {row['share']:.1%} of it"
+            f"source {row['source']}: a group of {row['members']:,} documents like {row['record_id']} "
+            f"is {row['share']:.1%} of it"
             for row in much.iter_rows(named=True)
         ],
     }
@@ -199,8 +215,8 @@ def summarised(known: Catalogue, settings: Settings, linked: Pairs, exact: pl.Se
 class DuplicatePass(beam.PTransform):
     """Split indices to one list a split, written to ``lists`` with a summary.
 
-    ``read`` makes the files of the split at an index in ``duplicate_files.area(work, settings)``, as ``duplicate_files.cached``
-    does, and tells of them.
+    ``read`` makes the files of the split at an index in ``duplicate_files.area(work, settings)``, as
+    ``duplicate_files.cached`` does, and tells of them.
     """
 
     def __init__(
@@ -264,6 +280,11 @@ def _next(_: Any, do: Callable[[], Sequence[Any]]) -> Sequence[Any]:
 def _bits(known: Catalogue) -> int:
     """Bits of hash prefix that keep a task within ``PREFIX_DOCUMENTS``."""
     return max(0, ((known.documents - 1) // PREFIX_DOCUMENTS).bit_length())
+
+
+def _packed(left: Integers, right: Integers) -> Integers:
+    """Pairs in one number each, which sorts as they do."""
+    return left << _RIGHT_BITS | right
 
 
 def _write_columns(path: Path, **columns: Any) -> None:

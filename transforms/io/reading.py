@@ -28,7 +28,7 @@ from transforms.io.splits import SPLIT_BYTES
 
 MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 MAX_EXPANSION: Final = 200
-"""Decompressed bytes per stored byte; text of few kinds of lines compresses fifty-fold, a bomb a thousandfold or more."""
+"""Decompressed bytes per stored byte, beyond which a file is taken for a bomb."""
 
 _SURE_BYTES: Final = 256 * 1024 * 1024
 """What a file may always expand to."""
@@ -176,23 +176,32 @@ def _read_parquet(
 
 
 def parquet_rows(
-    split: Split, columns_of: Callable[[pa.Schema], list[str] | None], options: Mapping[str, Any]
+    split: Split,
+    columns_of: Callable[[pa.Schema], list[str] | None],
+    options: Mapping[str, Any],
+    max_bytes: int | None = None,
 ) -> pa.Table:
     """A split's rows as a Parquet file stores them.
 
     ``columns_of`` chooses the columns to decode, by their paths, from the stored schema; None for all.
+
+    Raises:
+        OSError: they are more than ``max_bytes``, as a text that is stored once can stand in every row.
     """
     with _open(split.file, options) as stream:
         parquet = pq.ParquetFile(stream)
         stop = parquet.metadata.num_rows if split.stop is None else split.stop
         groups, first = _groups(parquet.metadata, split.start, stop)
         columns = columns_of(parquet.schema_arrow)
-        batches, at = [], first
+        batches, at, held = [], first, 0
         size = _batch_rows(parquet.metadata, groups)
         for batch in parquet.iter_batches(size, row_groups=groups, columns=columns, use_threads=False):
             low, high = max(split.start - at, 0), min(stop - at, batch.num_rows)
             if low < high:
                 batches.append(batch.slice(low, high - low))
+                held += batches[-1].nbytes
+            if max_bytes is not None and held > max_bytes:
+                raise expansion(split.file.size, max_bytes)
             at += batch.num_rows
             if at >= stop:
                 break
@@ -352,7 +361,7 @@ def _broken(rows: list[tuple[int, str, str]]) -> pa.Table:
 
 
 class Window:
-    """A sliding view of a stream: forward only, holding the bytes from ``start`` to ``stop``; ``ended`` once there are no more."""
+    """A sliding view of a stream, forward only: the bytes from ``start`` to ``stop``; ``ended`` once no more come."""
 
     def __init__(self, raw: _Raw, start: int) -> None:
         self.raw, self.start, self.data, self.ended = raw, start, bytearray(), False
@@ -390,15 +399,18 @@ class _Expanding:
         block = self.raw.read(size)
         self.read_bytes += len(block)
         if self.read_bytes > self.bound:
-            raise OSError(
-                f"{self.stored} bytes expand to more than {self.bound}; raise max_expansion if the file is no bomb"
-            )
+            raise expansion(self.stored, self.bound)
         return block
 
 
 def most_bytes(stored: int, max_expansion: int) -> int:
     """How many bytes so many stored ones may expand to."""
     return max(_SURE_BYTES, stored * max_expansion)
+
+
+def expansion(stored: int, bound: int) -> OSError:
+    """The error of bytes that expand further than they may."""
+    return OSError(f"{stored} bytes expand to more than {bound}; raise max_expansion if they are no bomb")
 
 
 _windows: dict[str, Window] = {}
@@ -432,7 +444,7 @@ def pieces(
     lookback: int = 1,
     max_expansion: int = MAX_EXPANSION,
 ) -> Iterator[tuple[Split, _T, bool]]:
-    """What is found in a split of a stream, and after an open one in every piece to the stream's end; whether it ends there.
+    """What is found in a split of a stream, and after an open one in every piece to the end; whether it ends there.
 
     ``find`` gets a window that begins ``lookback`` bytes before the split, and is to discard no more.
     """

@@ -112,7 +112,7 @@ class Recognised:
 
 
 class Source(Protocol):
-    """How files of the configured sources are read, each under the index of its source: as conversations or as documents."""
+    """How files of the configured sources are read, as conversations or as documents; a source is known by its index."""
 
     @property
     def version(self) -> int:

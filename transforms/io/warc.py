@@ -1,7 +1,7 @@
 """Records of web archives: where they start, what they hold, and the text of the pages in them.
 
-Framing is ours, as damage must not end the reading: every record is found by its own header or gzip member, a broken one
-is named with its place, and reading goes on at the next start that holds a valid header. What a record says (headers,
+Framing is ours, as damage must not end the reading: every record is found by its own header or gzip member, a broken
+one is named with its place, and reading goes on at the next start that holds a valid header. What a record says (headers,
 digests, HTTP, transfer and content encodings) is parsed by fastwarc, pages are decoded and their main text is extracted
 by resiliparse; both come with the extra ``warc`` and are imported when the first record is read.
 
@@ -20,6 +20,7 @@ record                     document
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import re
 import zlib
@@ -37,7 +38,7 @@ HEADER_BYTES: Final = 64 * 1024
 LOOKBACK: Final = 1024 * 1024
 """How far before a split its reader begins, so that it meets the records that reach into the split as they really lie.
 
-An archive stored inside a record is told from the records around it unless it holds more bytes than these before the split.
+An archive stored inside a record is told from the records around it, unless more of it lies before the split.
 """
 
 MAX_HTML_BYTES: Final = 16 * 1024 * 1024
@@ -48,17 +49,18 @@ _BETWEEN: Final = 64
 
 _INFLATED: Final = 256 * 1024
 _BOMB_RATIO: Final = 200
+_GLIMPSE: Final = 1024
 _FEW_TAGS: Final = 10_000
 _MOST_DEPTH: Final = 20_000_000
 """Depths of all elements together. Extraction looks at every node's ancestors: 20 million took about half a second."""
 
 _LONG_TAG: Final = 2_048
 _MOST_ATTRIBUTE_PAIRS: Final = 400_000_000
-"""Attributes of one element times themselves, over all elements. Parsing compares them with one another: about a second."""
+"""Attributes of one element times themselves, over all elements: parsing compares them, which takes about a second."""
 
 _MOST_REOPENED: Final = 4_000_000
-"""Kinds of formatting elements times tags. Parsers reopen those left open in every later paragraph, so that 40 KB of them
-took 29 s and 1.5 GB; below this bound it is about 3 s and 200 MB.
+"""Kinds of formatting elements times tags. Parsers reopen those left open in every later paragraph: 40 KB of them took
+29 s and 1.5 GB.
 """
 
 _FORMATTING: Final = re.compile(
@@ -87,7 +89,7 @@ class Header(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What stands at a place of an archive: a record's header and block, or why there is none (a reason and what was found)."""
+    """What stands at a place of an archive: a record's header and block, or a reason why not and what was found."""
 
     at: int
     data: bytes
@@ -204,7 +206,7 @@ def members(window: Window, start: int, stop: int, max_bytes: int, bound: int) -
 
 
 class _Member(NamedTuple):
-    """A gzip member: its record, the bytes it expanded to, where the next starts or is to be looked for, and which of the two."""
+    """A gzip member: its record, the bytes it expanded to, and where the next starts (``whole``) or may start."""
 
     record: Record
     size: int
@@ -262,18 +264,17 @@ def _next_member(window: Window, at: int, stop: int) -> int:
     origin = window.start
     for found in _MEMBER.finditer(window.data, max(0, at - origin), stop - origin + 10):
         place = origin + found.start()
-        if place < stop and _holds_record(window.data[found.start() : found.start() + HEADER_BYTES]):
+        if place < stop and _holds_record(window.data, found.start()):
             return place
     return stop
 
 
-def _holds_record(stored: bytearray) -> bool:
-    inflate = zlib.decompressobj(31)
+def _holds_record(data: bytearray, at: int) -> bool:
     try:
-        return (
-            inflate.decompress(stored, 5) == b"WARC/"
-            and header(b"WARC/" + inflate.decompress(inflate.unconsumed_tail, HEADER_BYTES)) is not None
-        )
+        if zlib.decompressobj(31).decompress(data[at : at + _GLIMPSE], 5) != b"WARC/":
+            return False
+        inflate = zlib.decompressobj(31)
+        return header(inflate.decompress(data[at : at + HEADER_BYTES], HEADER_BYTES)) is not None
     except zlib.error:
         return False
 
@@ -282,6 +283,11 @@ def missing() -> str | None:
     """What has to be installed to read archives, or None."""
     lacking = [name for name in ("fastwarc", "resiliparse") if importlib.util.find_spec(name) is None]
     return f'WARC files need {" and ".join(lacking)}: pip install "sluice-curation[warc]"' if lacking else None
+
+
+def reader() -> tuple[str, ...]:
+    """The packages that decide what text a page gives, with their versions."""
+    return tuple(f"{name} {importlib.metadata.version(name)}" for name in ("fastwarc", "resiliparse"))
 
 
 def document(record: Record, max_bytes: int) -> Row | None:
@@ -362,7 +368,7 @@ def _content(parsed: Any, kind: Any, kinds: Any, max_bytes: int) -> Row:
 
 
 def _text(payload: bytes, content_type: str, charset: str | None, is_text: bool) -> Row:
-    from resiliparse.parse.encoding import bytes_to_str, detect_encoding, detect_mime
+    from resiliparse.parse.encoding import bytes_to_str, detect_encoding, detect_mime, map_encoding_to_html5
 
     mime = content_type.partition(";")[0].strip().lower()
     detected = detect_mime(payload) or ""
@@ -378,19 +384,16 @@ def _text(payload: bytes, content_type: str, charset: str | None, is_text: bool)
     html = mime in _HTML
     if html and len(payload) > MAX_HTML_BYTES:
         return _problem("document_too_long", f"the page is longer than {MAX_HTML_BYTES} bytes")
-    encoding = charset or detect_encoding(payload, from_html_meta=html) or "utf-8"
-    try:
-        text = bytes_to_str(payload, encoding)
-    except LookupError:
-        text = bytes_to_str(payload, detect_encoding(payload) or "utf-8")
+    stated = map_encoding_to_html5(charset, fallback_utf8=False) if charset else None  # never punycode, hex or the like
+    text = bytes_to_str(payload, stated or detect_encoding(payload, from_html_meta=html) or "utf-8")
     return _main_text(text) if html else {"text": text}
 
 
 def _main_text(html: str) -> Row:
     """Main text and title of a page.
 
-    Parsing costs the square of an element's attributes and may reopen all formatting in every paragraph, and extraction costs
-    the square of the depth of nesting; all are estimated first, on the safe side.
+    Parsing costs the square of an element's attributes and may reopen all formatting in every paragraph, and extraction
+    costs the square of the depth of nesting; all are estimated first, on the safe side.
     """
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.html import HTMLParserException, HTMLTree, traverse_dom
@@ -429,7 +432,7 @@ def _attribute_pairs(html: str) -> int:
 def _reopened(html: str) -> int:
     """At most how many formatting elements a parser makes of those that are not closed: of one kind, three at a time.
 
-    Links are not counted, as each closes the one before it. A start tag with a lone quote goes on behind what is seen of it.
+    Links are not counted, as each closes the one before it. A start tag with a lone quote goes on behind what is seen.
     """
     tags = html.count("<")
     if tags * tags < _MOST_REOPENED:

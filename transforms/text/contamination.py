@@ -50,6 +50,9 @@ SCORES: Final[dict[str, Any]] = {
 """The columns of ``measure``."""
 
 MAX_NGRAM: Final = 64
+MAX_BYTES: Final = 1 << 30
+"""Of one benchmark, unpacked."""
+
 _BLOCK_BYTES: Final = 8 << 20
 _FILTER_BITS_PER_NGRAM: Final = 64
 _MAX_FILTER_BITS: Final = 26  # a filter of 8 MiB
@@ -241,9 +244,11 @@ def folding() -> Points:
 def _content(benchmark: Benchmark) -> bytes:
     try:
         with fsspec.open(benchmark.path, "rb", compression="infer") as stream:
-            content: bytes = stream.read()
+            content: bytes = stream.read(MAX_BYTES + 1)
     except Exception as error:  # every filesystem and every compression has exceptions of its own
         raise BenchmarkError(f"{benchmark.path}: {(str(error) or type(error).__name__).splitlines()[0]}") from error
+    if len(content) > MAX_BYTES:
+        raise BenchmarkError(f"{benchmark.path}: expected at most {MAX_BYTES:,} bytes, unpacked")
     return content
 
 
@@ -346,7 +351,8 @@ def _identity(contents: tuple[tuple[Benchmark, bytes], ...], settings: Settings)
     described = [
         (benchmark.name, benchmark.columns, hashlib.sha256(content).hexdigest()) for benchmark, content in contents
     ]
-    return hashlib.sha256(json.dumps([VERSION, described, asdict(settings)], sort_keys=True).encode()).hexdigest()
+    decided = [VERSION, words.VERSION, described, asdict(settings)]
+    return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
 
 
 def _repeated(vocabulary: _Vocabulary, starts: Integers) -> npt.NDArray[np.bool_]:

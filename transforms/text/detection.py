@@ -506,6 +506,7 @@ def _extend(
 ) -> Any:
     """The triggers' windows, at the borders of characters."""
     lows, highs = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+    row, space = -1, 0  # the first white space after an earlier trigger of the row
     for index in range(len(rows)):
         begin, end = offsets[rows[index]], offsets[rows[index] + 1]
         before, after, ends_before, ends_after = reaches[bits[index]]
@@ -517,10 +518,11 @@ def _extend(
             low = at
         high = min(end, stops[index] + after)
         if ends_after:
-            at = stops[index]
-            while at < high and data[at] > 0x20:
-                at += 1
-            high = at
+            if rows[index] != row or space < stops[index]:
+                row, space = rows[index], stops[index]
+                while space < end and data[space] > 0x20:
+                    space += 1
+            high = min(high, space)
         for _ in range(_CONTEXT + 1):
             low, high = _previous(data, begin, low), _next(data, high, end)
         lows[index], highs[index] = low, high

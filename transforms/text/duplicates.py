@@ -2,16 +2,17 @@
 
 Documents are numbers. They are found alike in three steps, each a function of arrays:
 
-==============  =============================================================================================================
+==============  ========================================================================================================
 ``equal``       texts with one key: the first of them in survivor order stands for all from here on
-``candidates``  texts with one hash of a band. In a small bucket all pairs; in a large one, a *crowd*, each text against the
-                first few that are alike no earlier one of them (``lead``), so that it costs its length and not the square
-``settle``      only pairs whose exact Jaccard similarity reaches the threshold are left. In survivor order, a text is removed
-                if, and only if, it is alike one that stays, and it names the most similar of these
-==============  =============================================================================================================
+``candidates``  texts with one hash of a band. In a small bucket all pairs; in a large one, a *crowd*, each text
+                against the first few that are alike no earlier one of them (``lead``): its length, not the square
+``settle``      only pairs whose exact Jaccard similarity reaches the threshold are left. In survivor order, a text is
+                removed if, and only if, it is alike one that stays, and it names the most similar of these
+==============  ========================================================================================================
 
-So a removed text is alike the text it names: in a chain A ~ B ~ C with A unlike C, B goes for A and C stays. What stays, but is alike a
-removed text, is compared with the text that one was removed for, should the bands have missed that pair.
+So a removed text is alike the text it names: in a chain A ~ B ~ C with A unlike C, B goes for A and C stays. What
+stays, but is alike a removed text, is compared with the text that one was removed for, should the bands have missed
+that pair.
 """
 
 from __future__ import annotations
@@ -56,10 +57,10 @@ SHINGLES_AT_ONCE: Final = 1 << 25
 class Settings:
     """What a duplicate is, and which one of two survives.
 
-    ``threshold``: Jaccard similarity from which a text is a near duplicate; 1 or less. ``slots``: of a signature. ``bands``: how
-    many, and of how many slots; None for those that find ``recall`` of the pairs at the threshold. ``survivor``: the ``first``
-    of file and row, the ``longest``, or the ``best`` in the column ``rank``; the first one of equals. ``group_share``: a group with
-    more than this share of the documents of its source is told as a warning.
+    ``threshold``: Jaccard similarity from which a text is a near duplicate; 1 or less. ``slots``: of a signature.
+    ``bands``: how many, and of how many slots; None for those that find ``recall`` of the pairs at the threshold.
+    ``survivor``: the ``first`` of file and row, the ``longest``, or the ``best`` in the column ``rank``; the first one
+    of equals. ``group_share``: a group with more than this share of the documents of its source is told as a warning.
     """
 
     threshold: float = 0.8
@@ -108,7 +109,8 @@ class Groups(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """Who survives: documents below ``published`` before all others, then the larger of ``values``, then the smaller number.
+    """Who survives: documents below ``published`` before all others, then the larger of ``values``, then the smaller
+    number.
 
     ``values`` is Float64 for every document, without NaN, or None where all are the same.
     """
@@ -118,14 +120,15 @@ class Standing(NamedTuple):
 
     def order(self, documents: Integers, groups: Integers | None = None) -> Integers:
         """What sorts documents into survivor order, within groups if there are any."""
-        keys: list[npt.NDArray[Any]] = [documents, documents >= self.published]
+        keys: list[npt.NDArray[Any]] = [documents]  # in which what is published comes first
         if self.values is not None:
-            keys.insert(1, -self.values[documents])
+            keys += [-self.values[documents], documents >= self.published]
         return np.lexsort([*keys, *([] if groups is None else [groups])])
 
 
 class Settled(NamedTuple):
-    """Removed documents, sorted; the survivor that each names; the similarity of the two; whether their texts are equal."""
+    """Removed documents, sorted; the survivor that each names; the similarity of the two; whether their texts are
+    equal."""
 
     documents: Integers
     survivors: Integers
@@ -149,7 +152,8 @@ def values(rule: Survivor, lengths: pl.Series, ranks: pl.Series) -> Floats | Non
 
 
 def equal(keys: Hashes, checks: Hashes, documents: Integers, standing: Standing) -> Pairs:
-    """Documents whose key and check are both equal: the survivor of each group (``left``), and every other member (``right``)."""
+    """Documents whose key and check are both equal: the survivor of each group (``left``), and every other member
+    (``right``)."""
     members, offsets = buckets(keys, checks)
     groups = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     found = documents[members]
@@ -229,7 +233,8 @@ def lead(crowd: Integers, shelf: Shelf, threshold: float, standing: Standing, le
 
 
 def led(crowds: Groups, shelf: Shelf, threshold: float, standing: Standing) -> Alike:
-    """The pairs of all crowds, as ``lead`` finds them. Shingles of as many crowds as there is room for are read at once."""
+    """The pairs of all crowds, as ``lead`` finds them. Shingles of as many crowds as there is room for are read at
+    once."""
     documents, places = np.unique(crowds.members, return_inverse=True)
     ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(shelf.sizes(documents)[places])])[crowds.offsets]
     found = []
@@ -290,14 +295,12 @@ def restore(settled: Settled, same: Pairs, published: int) -> Settled:
 
 def components(left: Integers, right: Integers) -> tuple[Integers, Integers]:
     """Documents that are linked by any chain: the sorted numbers, and for each the smallest of its component."""
-    documents, places = np.unique(np.concatenate([left, right]), return_inverse=True)
-    if not len(documents):
-        return documents, documents
-    one, other = places[: len(left)], places[len(left) :]
-    graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(len(documents),) * 2)
-    _, labels = connected_components(graph, directed=False)
-    _, first, again = np.unique(labels, return_index=True, return_inverse=True)
-    return documents, documents[first[again]]
+    documents, place = _numbered(left, right)
+    graph = coo_array((np.ones(len(left), bool), (place[left], place[right])), shape=(len(documents),) * 2)
+    count, labels = connected_components(graph, directed=False) if len(documents) else (0, documents)
+    first = np.empty(count, np.int64)
+    first[labels[::-1]] = documents[::-1]  # of equal labels, the last one stays: the smallest number
+    return documents, first[labels]
 
 
 def mark(frame: pl.DataFrame, settings: Settings) -> pl.DataFrame:
@@ -307,8 +310,8 @@ def mark(frame: pl.DataFrame, settings: Settings) -> pl.DataFrame:
         frame: ``text`` String; ``rank`` of any number type for the rule ``best``.
 
     Returns:
-        The frame with ``reason`` (``duplicate`` for an equal text, ``near_duplicate``, null for what stays), ``duplicate_of`` (Int64, row of the
-        survivor) and ``similarity`` (Float32).
+        The frame with ``reason`` (``duplicate`` for an equal text, ``near_duplicate``, null for what stays),
+        ``duplicate_of`` (Int64, row of the survivor) and ``similarity`` (Float32).
     """
     shingled = shingles.shingle(frame["text"], settings.shingling)
     sets = shingles.distinct(shingled.sets)
@@ -380,20 +383,23 @@ def _directed(one: Integers, other: Integers) -> tuple[Integers, Integers]:
 
 def _positions(alike: Alike, standing: Standing) -> tuple[Integers, Integers]:
     """The documents of pairs in survivor order, and the position there of every document's number."""
-    every = int(max(alike.left.max(initial=-1), alike.right.max(initial=-1))) + 1
-    present = np.zeros(every, bool)
-    present[alike.left] = present[alike.right] = True
-    documents = np.flatnonzero(present)
+    documents, position = _numbered(alike.left, alike.right)
     ordered = documents[standing.order(documents)]
-    position = np.full(every, -1)
     position[ordered] = np.arange(len(ordered))
     return ordered, position
 
 
+def _numbered(left: Integers, right: Integers) -> tuple[Integers, Integers]:
+    """The documents of pairs, sorted, and the place there of every document's number."""
+    present = np.zeros(int(max(left.max(initial=-1), right.max(initial=-1))) + 1, bool)
+    present[left] = present[right] = True
+    return np.flatnonzero(present), np.cumsum(present) - 1
+
+
 @numba.njit(cache=True, nogil=True)
 def _missed(later: Integers, earlier: Integers, keeper: Integers, fixed: int) -> Any:
-    """Two documents that stay, of which one is alike a document that was removed for the other, but not two of the first ``fixed``:
-    Int64, the smaller position times the number of positions, plus the larger one."""
+    """Two documents that stay, of which one is alike a document that was removed for the other, but not two of the
+    first ``fixed``: Int64, the smaller position times the number of positions, plus the larger one."""
     missed = np.empty(len(later), np.int64)
     count = 0
     for pair in range(len(later)):
@@ -423,7 +429,8 @@ def _recurring(hashes: Hashes, size: int) -> Any:
     for at in range(len(hashes)):
         low = hashes[at] & mask
         places[count] = at
-        count += np.int64(seen[low >> np.uint64(6), 1] >> (low & np.uint64(63)) & np.uint64(1))
+        if seen[low >> np.uint64(6), 1] >> (low & np.uint64(63)) & np.uint64(1):
+            count += 1
     return places[:count].copy()
 
 
@@ -447,7 +454,8 @@ def _pairs(members: Integers, offsets: Integers, few: Flags) -> tuple[Any, Any]:
 
 @numba.njit(cache=True, inline="always")
 def _jaccard(hashes: Hashes, offsets: Integers, one: int, other: int, threshold: float) -> Any:
-    """The Jaccard similarity of two sorted sets, or -1 as soon as it cannot reach the threshold. Two empty sets are equal."""
+    """The Jaccard similarity of two sorted sets, or -1 as soon as it cannot reach the threshold. Two empty sets are
+    equal."""
     left, right = offsets[one], offsets[other]
     end_left, end_right = offsets[one + 1], offsets[other + 1]
     total = end_left - left + end_right - right
@@ -484,7 +492,8 @@ def _similarities(hashes: Hashes, offsets: Integers, one: Integers, other: Integ
 def _lead(
     hashes: Hashes, offsets: Integers, places: Integers, leading: int, most: int, threshold: float
 ) -> tuple[Any, Any, Any, Any]:
-    """The places of a chunk that lead, of which the first ``leading`` do; and the pairs of leaders and others that are alike."""
+    """The places of a chunk that lead, of which the first ``leading`` do; and the pairs of leaders and others that are
+    alike."""
     leaders = np.empty(most, np.int64)
     for at in range(leading):
         leaders[at] = at
@@ -506,7 +515,8 @@ def _lead(
 
 @numba.njit(cache=True, nogil=True)
 def _walk(later: Integers, earlier: Integers, similarity: Floats, fixed: int, count: int) -> Any:
-    """For every position the pair it is removed for, or -1: the most similar whose earlier document stays, the first of equals."""
+    """For every position the pair it is removed for, or -1: the most similar whose earlier document stays, the first of
+    equals."""
     ends = np.zeros(count + 1, np.int64)
     for pair in range(len(later)):
         ends[later[pair] + 1] += 1

@@ -11,7 +11,7 @@ short             fewer than 30 characters
 duplicated        equal to a line before it: the first is not. Lines are compared by XXH64
 ================  ==============================================================================================================
 
-A share of nothing is 0. Linear time; tables of 24 bytes for each line of the longest text.
+A share of nothing is 0. Linear time; a table of 32 to 64 bytes for each line of the longest text of a call.
 """
 
 from __future__ import annotations

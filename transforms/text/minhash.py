@@ -1,9 +1,9 @@
-"""MinHash signatures of sets of shingles, and the bands by which similar ones are found (Broder 1997; Leskovec, Rajaraman and
-Ullman, Mining of Massive Datasets, section 3.4).
+"""MinHash signatures of sets of shingles, and the bands by which similar ones are found (Broder 1997; Leskovec,
+Rajaraman and Ullman, Mining of Massive Datasets, section 3.4).
 
-Two sets agree in a slot with a probability of their Jaccard similarity ``s``, and in one band of ``r`` slots at least, of ``b``
-bands, with ``1 - (1 - s^r)^b``. Slots of 32 bits: each permutes the upper halves of the shingles' hashes by an odd factor and an
-exclusive or, both fixed in this module by their number.
+Two sets agree in a slot with a probability of their Jaccard similarity ``s``, and in one band of ``r`` slots at least,
+of ``b`` bands, with ``1 - (1 - s^r)^b``. Slots of 32 bits: each permutes the upper halves of the shingles' hashes by an
+odd factor and an exclusive or, both fixed in this module by their number.
 
 The loop goes over the shingles of a text for one slot at a time, so that the compiler computes eight shingles in one
 instruction and keeps the minimum in a register.
@@ -32,7 +32,8 @@ _NONE: Final = np.uint32(0xFFFFFFFF)
 
 
 def signatures(sets: Sets, slots: int = 128) -> Slots:
-    """The signature of each set: UInt32 (m, slots). Shingles may be repeated and in any order; an empty set has the largest values."""
+    """The signature of each set: UInt32 (m, slots). Shingles may be repeated and in any order; an empty set has the
+    largest values."""
     found = np.full((len(sets.offsets) - 1, slots), _NONE, np.uint32)
     _sketch(sets.hashes, sets.offsets, *_permutations(slots), found)
     return found
@@ -57,7 +58,8 @@ def found_share(similarity: float, bands: int, rows: int) -> float:
 
 
 def bands_for(threshold: float, slots: int = 128, recall: float = 0.98) -> tuple[int, int]:
-    """The bands and their rows: the longest rows, for the fewest candidates, that find this share of the pairs at the threshold.
+    """The bands and their rows: the longest rows, for the fewest candidates, that find this share of the pairs at the
+    threshold.
 
     Raises:
         ValueError: no bands of so few slots do.

@@ -13,10 +13,9 @@ the frame. Null texts are measured as empty ones. Time is linear in the bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
 import polars as pl
 
 from transforms.text import c4, filtering, fineweb, gopher, lines, words
@@ -58,7 +57,7 @@ def measure(
     unknown = [name for name in names if name not in RULES]
     if unknown:
         raise ValueError(f"no quality rule called {', '.join(unknown)}; there are {', '.join(RULES)}")
-    scores = [_measure(piece, set(names), segmentation) for piece in _pieces(texts)]
+    scores = [_measure(piece, set(names), segmentation) for piece in words.batches(texts, _PIECE)]
     measured = pl.concat(scores)
     if "c4_bad_words" in names:
         measured = measured.with_columns(c4.count_bad_words(texts, bad_words).alias("c4_bad_words"))
@@ -78,7 +77,7 @@ def select(
 def clean(texts: pl.Series, segmentation: Segmentation = "whitespace") -> pl.Series:
     """The texts with only the lines that C4 keeps: String, null where a text is null. See ``c4``."""
     cleaned = []
-    for piece in _pieces(texts):
+    for piece in words.batches(texts, _PIECE):
         flat = words.buffer(piece)
         cleaned.append(c4.clean(piece, flat, words.segment(flat, segmentation), lines.split(flat)))
     return pl.concat(cleaned)
@@ -95,14 +94,3 @@ def _measure(texts: pl.Series, names: set[str], segmentation: Segmentation) -> p
     if names & fineweb.RULES.keys():
         scores.append(fineweb.measure(flat, found, split))
     return pl.concat(scores, how="horizontal") if scores else pl.DataFrame(height=len(texts))
-
-
-def _pieces(texts: pl.Series) -> Iterator[pl.Series]:
-    """Runs of texts of about ``_PIECE`` bytes; one, which is empty, of no texts."""
-    ends = texts.fill_null("").str.len_bytes().cast(pl.Int64).cum_sum().to_numpy()
-    last = int(ends[-1]) if len(ends) else 0
-    cuts = np.unique(np.searchsorted(ends, np.arange(_PIECE, last, _PIECE), side="right"))
-    bounds = [0, *cuts[cuts > 0].tolist(), len(texts)]
-    for start, stop in zip(bounds, bounds[1:], strict=False):
-        if stop > start or len(texts) == 0:
-            yield texts.slice(start, stop - start)

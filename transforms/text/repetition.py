@@ -9,15 +9,16 @@ a line                 what stands between runs of line breaks (line feed, carri
                        datatrove takes only the line feed for a break, so that a text with Windows line ends has a "\\r" between
                        any two paragraphs; and it counts an empty line at the start or end of a text
 a paragraph            what stands between runs of line breaks that hold two line feeds or more
-a duplicate            a line or paragraph equal to one before it, character for character: the first is none
+a duplicate            a line or paragraph equal to one before it, white space included: the first is none
 characters             code points; the whole text's, white space included, is what fractions are of
-a word                 ``segmentation``, see ``words``; compared by 64-bit hash
+a word                 ``segmentation``, see ``words``
+equal                  has the same 64-bit hash: lines, paragraphs and words; n-grams have the same words
 top n-gram             the characters of the most frequent n-gram, times its occurrences, overlapping ones included; among equally
                        frequent n-grams the one met first. One that occurs once counts too, so that few words fail. A space is counted
                        between two words unless they touch, as Chinese words do; datatrove counts it always
 duplicate n-grams      one walk through the text: an n-gram equal to one walked before is counted, without spaces, and all its words
-                       are stepped over, so that none is counted twice; else the walk goes on with the next word. datatrove compares
-                       n-grams as joined characters ("a bc" equals "ab c"); here all words must be equal
+                       are stepped over, so that none is counted twice; else the walk goes on with the next word. To datatrove,
+                       which joins their characters, "a bc" equals "ab c"
 an empty text          0.0 everywhere: nothing repeats
 =====================  ======================================================================================================
 
@@ -30,7 +31,6 @@ that is at most half full. Texts are worked through about a megabyte at a time, 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -87,7 +87,7 @@ RULES: Final = filtering.table([*_piece_rules(), *_gram_rules()])
 
 DEFAULT: Final = tuple(RULES.values())
 
-_PIECE: Final = 1 << 20  # bytes of text measured at a time
+_BATCH: Final = 1 << 20  # bytes of text measured at a time
 
 
 def measure(
@@ -107,8 +107,8 @@ def measure(
         ValueError: A rule of another module, or an unknown segmentation.
     """
     scores = []
-    for piece in _pieces(texts):
-        held = words.buffer(piece)
+    for batch in words.batches(texts, _BATCH):
+        held = words.buffer(batch)
         scores.append(measure_words(held, words.segment(held, segmentation), rules))
     return pl.concat(scores)
 
@@ -145,15 +145,7 @@ def measure_words(texts: Texts, found: Words, rules: Sequence[Rule] = DEFAULT) -
         for n, counted in enumerate(counts, _SHORTEST):
             kind = "top" if n <= _LONGEST_TOP else "duplicate"
             scores[f"{kind}_{n}_gram_character_fraction"] = _share(counted, characters)
-    return pl.DataFrame({name: scores[name] for name in names})
-
-
-def _pieces(texts: pl.Series) -> Iterator[pl.Series]:
-    """Runs of texts of about ``_PIECE`` bytes; one, which is empty, of no texts."""
-    runs = texts.fill_null("").str.len_bytes().cast(pl.Int64).cum_sum() // _PIECE
-    lengths = runs.rle().struct.field("len").to_list() or [0]
-    for start, length in zip(itertools.accumulate(lengths, initial=0), lengths, strict=False):
-        yield texts.slice(start, length)
+    return pl.DataFrame({name: scores[name] for name in names} or None, height=len(characters))
 
 
 def _share(parts: Integers, wholes: Integers) -> npt.NDArray[np.float32]:

@@ -1,19 +1,21 @@
-"""Shingles: the hashes of all runs of n words of a text, and a key that equal texts share. One compiled pass over the buffer.
+"""Shingles: the hashes of all runs of n words of a text, and a key that equal texts share, in one compiled pass.
 
 Texts are equal, and words are, when they are after this normalisation:
 
-===============  ============================================================================================================
+===============  =======================================================================================================
 NFC              Unicode's canonical composition, always
 ``case``         folded, each character for itself: ``STRASSE`` is ``strasse``, but not ``straße``
 ``punctuation``  dropped, with control and format characters (``don't`` is ``dont``); a word of nothing else is no word
 white space      separates words; how much of it, and of which kind, makes no difference
-===============  ============================================================================================================
+===============  =======================================================================================================
 
-A text of fewer than n words has one shingle of all its words. A text without words (``:-)``, or nothing at all) has one of all its
-characters but white space.
+A text of fewer than n words has one shingle of all its words. A text without words (``:-)``, or nothing at all) has one
+of all its characters but white space.
 
-The hash of a word is FNV-1a over its code points with 64 bits, mixed by the finaliser of MurmurHash3; a shingle is the same over
-the hashes of its words. Nothing is seeded by the process: the same on every machine and in every version of every library.
+The hash of a word is FNV-1a over its code points with 64 bits, mixed by the finaliser of MurmurHash3; a shingle is the
+same over the hashes of its words. Nothing is seeded by the process: the same on every machine. Which characters fold,
+join or are punctuation is what Unicode says, in the version that Python and Polars know; only characters that it adds
+later can change.
 """
 
 from __future__ import annotations
@@ -51,7 +53,8 @@ _BREAK: Final = 0
 _DROP: Final = 1
 _FIRST_CODE: Final = 2
 _SINGLE: Final = 1 << 31
-"""Codes of characters: white space, dropped, and two more than the folded code point; with this bit, a word of its own."""
+"""Codes of characters: white space, dropped, and two more than the folded code point; with this bit, a word of its
+own."""
 
 _NO_SPANS: Final = Words(*(np.empty(0, np.int64) for _ in range(3)))
 
@@ -196,7 +199,8 @@ def _shingle(
     offsets: Integers,
     keys: Hashes,
 ) -> int:
-    """Fill all but the first five; ``words`` is room for those of one text. ``spans`` without offsets: words are found by codes."""
+    """Fill all but the first five; ``words`` is room for those of one text. ``spans`` without offsets: words are found
+    by codes."""
     used = 0
     for row in range(len(texts) - 1):
         offsets[row] = used

@@ -20,7 +20,8 @@ seed 0, so any xxHash library gives the same. Among n different words the expect
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal, NamedTuple
 
 import numba
@@ -87,8 +88,23 @@ def buffer(texts: pl.Series) -> Texts:
     return Texts(np.frombuffer(data or b"", np.uint8), np.frombuffer(offsets, np.int64, len(array) + 1, first))
 
 
+def batches(texts: pl.Series, size: int) -> Iterator[pl.Series]:
+    """Runs of texts of about ``size`` bytes each; one, which is empty, of no texts."""
+    runs = texts.fill_null("").str.len_bytes().cast(pl.Int64).cum_sum() // size
+    lengths = runs.rle().struct.field("len").to_list() or [0]
+    for start, length in zip(itertools.accumulate(lengths, initial=0), lengths, strict=False):
+        yield texts.slice(start, length)
+
+
 def segment(texts: Texts, by: Segmentation = "whitespace") -> Words:
     """Find the words of each text.
+
+    Args:
+        texts: n texts.
+        by: What a word is.
+
+    Returns:
+        The words' spans, in order. Linear time; 16 bytes a word.
 
     Raises:
         ValueError: ``by`` is no segmentation.
@@ -283,9 +299,9 @@ def _find_in_text(
         in_words |= entry & _IN_WORDS
         after_joiner = point == _ZERO_WIDTH_JOINER
         at += length
-        # ASCII of one class joins, or is in no word: nothing changes within such a run.
-        while at < stop and data[at] < 0x80 and classes[data[at]] == entry:
-            at += 1
+        if actions[kind, kind] == _JOIN:  # nothing changes within a run of one class
+            while at < stop and data[at] < 0x80 and classes[data[at]] == entry:
+                at += 1
     if in_words:
         starts[found], stops[found] = start, stop
         found += 1

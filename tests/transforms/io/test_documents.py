@@ -403,6 +403,16 @@ def test_a_bomb_ends_in_an_outcome_with_bounded_memory(tmp_path: Path, name: str
     assert int(memory) < 1_500
 
 
+@pytest.mark.parametrize("as_dictionary", [True, False])
+def test_a_text_stored_once_that_stands_in_every_row_is_a_source_that_cannot_be_read(
+    tmp_path: Path, as_dictionary: bool
+) -> None:
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), ["x" * 100_000])
+    pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet", store_schema=as_dictionary)
+    with pytest.raises(SourceError, match=r"a\.parquet split 0 .*expand"):
+        read(plan(tmp_path / "a.parquet"))
+
+
 # --- Rejects
 
 

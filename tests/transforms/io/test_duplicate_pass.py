@@ -1,16 +1,20 @@
-"""The duplicate pass over files: the same as in memory, whatever the cut, the order and the workers; nothing read twice."""
+"""The duplicate pass over files: the same as in memory, whatever the cut, the order and the workers; nothing read
+twice."""
 
 from __future__ import annotations
 
 import json
 import random
+import tracemalloc
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import apache_beam as beam
+import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -19,11 +23,12 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from schemas.provenance import SourceFile, Split
 from transforms.io import duplicate_files, duplicate_pass, files, keys
 from transforms.io.duplicate_files import Published, Signed, TextTable
-from transforms.io.duplicate_pass import SUMMARY, DuplicatePass
+from transforms.io.duplicate_pass import SUMMARY, DuplicatePass, Steps
 from transforms.io.records import record_ids
 from transforms.text import duplicates
 from transforms.text.duplicates import Settings
 
+QUICK = Settings(slots=20, bands=(5, 4))
 WORDS = [f"w{number}" for number in range(5_000)]
 Files = dict[str, list[str | None]]
 
@@ -110,13 +115,12 @@ class Passed:
 def run(
     cut: Cut,
     work: Path,
-    settings: Settings | None = None,
+    settings: Settings = QUICK,
     order: Sequence[int] | None = None,
     published: Sequence[Published] = (),
     name: str = "lists",
     options: Iterable[str] = (),
 ) -> Passed:
-    settings = settings or Settings()
     log, lists = work.parent / f"{name}-read.txt", work / "lists" / name
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("")
@@ -171,7 +175,7 @@ def held() -> Files:
 def test_the_pass_removes_what_is_removed_in_memory_whatever_the_cut_and_the_order(
     held: Files, tmp_path: Path, rows: int, open_end: bool, survivor: duplicates.Survivor, seed: int
 ) -> None:
-    settings = Settings(survivor=survivor)
+    settings = replace(QUICK, survivor=survivor)
     cut = Cut(held, rows, open_end)
     order = list(range(len(cut.planned())))
     random.Random(seed).shuffle(order)
@@ -192,7 +196,7 @@ def test_prefixes_and_small_buckets_make_no_difference(
     monkeypatch.setattr(duplicate_pass, "PREFIX_DOCUMENTS", 50)
     monkeypatch.setattr(duplicate_files, "_BATCH", 16)
     found = run(Cut(held, 40), tmp_path / "work")
-    assert found.removed == in_memory(held, Settings())
+    assert found.removed == in_memory(held, QUICK)
 
 
 def test_workers_side_by_side_write_the_same_bytes(held: Files, tmp_path: Path) -> None:
@@ -204,12 +208,9 @@ def test_workers_side_by_side_write_the_same_bytes(held: Files, tmp_path: Path) 
 
 
 def _bytes(work: Path) -> dict[str, bytes]:
-    area = str(work)
-    return {
-        str(path.relative_to(work)): path.read_bytes()
-        for path in sorted(work.rglob("*"))
-        if path.is_file() and path.name != "catalogue.arrow" and area
-    }
+    """All files of a pass but the catalogue, which names folders."""
+    found = (path for path in sorted(work.rglob("*")) if path.is_file() and path.name != "catalogue.arrow")
+    return {str(path.relative_to(work)): path.read_bytes() for path in found}
 
 
 def test_a_second_run_reads_no_text_and_a_new_file_only_its_own(held: Files, tmp_path: Path) -> None:
@@ -221,13 +222,13 @@ def test_a_second_run_reads_no_text_and_a_new_file_only_its_own(held: Files, tmp
     more = {**held, "y.jsonl": corpus(4, 90)}
     grown = run(Cut(more, 50, open_end=True), work, name="grown")
     assert len(grown.read) == 2 and all(line.startswith("y.jsonl") for line in grown.read)
-    assert grown.removed == in_memory(more, Settings())
-    other = run(Cut(held, 50, open_end=True), work, Settings(threshold=0.9, bands=Settings().banding), name="other")
+    assert grown.removed == in_memory(more, QUICK)
+    other = run(Cut(held, 50, open_end=True), work, replace(QUICK, threshold=0.9), name="other")
     assert other.read == [], "the threshold decides no signature"
 
 
 def test_what_is_published_survives_and_keeps_its_lists(held: Files, tmp_path: Path) -> None:
-    work, settings = tmp_path / "work", Settings(survivor="longest")
+    work, settings = tmp_path / "work", replace(QUICK, survivor="longest")
     area = duplicate_files.area(work, settings)
     old = run(Cut(held, 50), work, settings)
     names = {
@@ -255,7 +256,7 @@ def test_another_dataset_is_looked_up_by_its_texts(
 ) -> None:
     monkeypatch.setattr(duplicate_files, "_TEXTS_AT_ONCE", 7)
     monkeypatch.setattr(duplicate_files, "_BATCH", 16)
-    work, settings = tmp_path / "work", Settings()
+    work, settings = tmp_path / "work", QUICK
     texts = [text for text in held["b.jsonl"] if text]
     ids = [f"{number:032x}" for number in range(len(texts))]
     pl.DataFrame({"record_id": ids, "text": texts, "other": 1}).write_parquet(tmp_path / "train.parquet")
@@ -279,18 +280,18 @@ def test_another_dataset_is_looked_up_by_its_texts(
 def test_a_group_that_is_much_of_its_source_is_a_warning(tmp_path: Path) -> None:
     pages: list[str | None] = [" ".join([*WORDS[:100], f"page{at}"]) for at in range(300)]
     held: Files = {"site.jsonl": pages, "other.jsonl": corpus(5, 100)}
-    found = run(Cut(held, 70, source={"site.jsonl": 1}), tmp_path / "work", Settings(group_share=0.3))
+    found = run(Cut(held, 70, source={"site.jsonl": 1}), tmp_path / "work", replace(QUICK, group_share=0.3))
     summary = json.loads((found.lists / SUMMARY).read_text())
     (warning,) = summary["warnings"]
     assert warning == f"source 1: a group of 300 documents like {_record_id('site.jsonl', 0)} is 100.0% of it"
-    assert len(found.removed) == 299 + len(in_memory({"other.jsonl": held["other.jsonl"]}, Settings()))
+    assert len(found.removed) == 299 + len(in_memory({"other.jsonl": held["other.jsonl"]}, QUICK))
 
 
 def test_a_split_whose_second_file_is_missing_is_signed_again(held: Files, tmp_path: Path) -> None:
     work = tmp_path / "work"
     cut = Cut({"b.jsonl": held["b.jsonl"]}, 50)
     first = run(cut, work)
-    area = duplicate_files.area(work, Settings())
+    area = duplicate_files.area(work, QUICK)
     assert {path.suffix for path in area.iterdir()} == {".parquet", ".arrow"}
     lost = f"{cut.planned()[1].key}.parquet"
     data = (area / lost).read_bytes()
@@ -301,7 +302,7 @@ def test_a_split_whose_second_file_is_missing_is_signed_again(held: Files, tmp_p
 
 
 def test_one_band_is_one_column(held: Files, tmp_path: Path) -> None:
-    run(Cut(held, 50), tmp_path / "work")
+    run(Cut(held, 200), tmp_path / "work", Settings())
     area = duplicate_files.area(tmp_path / "work", Settings())
     names = pq.read_schema(next(area.glob("*.parquet"))).names
     assert names[:6] == ["source_row", "ordinal", "key", "check", "length", "rank"]
@@ -310,10 +311,35 @@ def test_one_band_is_one_column(held: Files, tmp_path: Path) -> None:
 
 def test_the_pass_runs_on_an_object_store(held: Files, out: Path, tmp_path: Path) -> None:
     cut = Cut({"b.jsonl": held["b.jsonl"]}, 60)
-    settings, log = Settings(), tmp_path / "log"
+    settings, log = QUICK, tmp_path / "log"
     read = partial(sign, cut=cut, work=out, log=log, settings=settings)
     with beam.Pipeline(FnApiRunner(), PipelineOptions([])) as pipeline:
         _ = pipeline | beam.Create([1, 0], reshuffle=False) | DuplicatePass(read, out, out / "lists" / "one", settings)
     here = run(cut, tmp_path / "work")
     names = {name for name in files.names(here.lists) if name.endswith(".arrow")}
     assert names == {name for name in files.names(out / "lists" / "one") if name.endswith(".arrow")}
+
+
+def test_grouping_holds_few_bytes_a_document(tmp_path: Path) -> None:
+    settings, documents = Settings(), 300_000
+    steps = Steps(tmp_path, tmp_path / "lists", settings)
+    draw = np.random.default_rng(1)
+    steps.area.mkdir(parents=True)
+    hashes = {name: draw.integers(0, documents * 4, documents).astype(np.uint64) << 32 for name in ("key", "band_00")}
+    columns = {
+        "source_row": np.arange(documents),
+        "ordinal": np.zeros(documents, np.int32),
+        **hashes,
+        "check": hashes["key"],
+    }
+    facts = {"uri": "a", "source": "0", "ordinal": "0", "rows": f"{documents}", "end": "1"}
+    pq.write_table(pa.table(columns).replace_schema_metadata(facts), steps.area / "a.parquet")
+    steps.catalogue([("a", "a", 0, 0, documents, documents)])
+    del columns, hashes
+    tracemalloc.start()
+    steps.equal(0)
+    steps.group((0, 0))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 200 * documents
+    assert len(files.read_arrow(steps.folder / "same" / "0.arrow")) > 10_000

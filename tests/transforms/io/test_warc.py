@@ -264,6 +264,12 @@ def test_pages_are_decoded_by_header_meta_or_guess(tmp_path: Path, how: str, cha
     )
 
 
+@pytest.mark.parametrize("charset", ["punycode", "unicode_escape", "hex", "rot13", "undefined", "utf-7"])
+def test_a_header_names_no_codec_of_pythons_own(tmp_path: Path, charset: str) -> None:
+    block = http(page("The text says \\u0041 and is long enough."), f"text/html; charset={charset}")
+    assert body_of(tmp_path, block) == "The text says \\u0041 and is long enough."
+
+
 def test_transfer_and_content_encodings_are_undone(tmp_path: Path) -> None:
     packed = gzip.compress(HTML)
     chunked = b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in (packed[:10], packed[10:])) + b"0\r\n\r\n"

@@ -397,6 +397,14 @@ def test_a_broken_file_is_named(tmp_path: Path, name: str, content: bytes | None
         Benchmarks.load([Benchmark("test", str(path))])
 
 
+def test_a_benchmark_that_unpacks_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "bomb.jsonl.gz"
+    path.write_bytes(gzip.compress(b"\n" * 100_000))
+    monkeypatch.setattr(contamination, "MAX_BYTES", 99_999)
+    with pytest.raises(BenchmarkError, match="expected at most 99,999 bytes, unpacked"):
+        Benchmarks.load([Benchmark("test", str(path))])
+
+
 @pytest.mark.parametrize(
     ("frame", "says"),
     [({"other": ["a"]}, "no column prompt"), ({"prompt": [7]}, "row 0 (the first is 0): column prompt: expected text")],

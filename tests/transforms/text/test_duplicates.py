@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.transforms.text.test_minhash import plain_words
 from transforms.text import duplicates, minhash
 from transforms.text.duplicates import Alike, Groups, Pairs, Settings, Shelf, Standing
 from transforms.text.shingles import Sets, Shingling, distinct, shingle
@@ -25,7 +27,7 @@ def sets_of(members: list[set[int]]) -> Sets:
     return Sets(np.array([one for each in members for one in sorted(each)], np.uint64), offsets)
 
 
-def jaccard(one: set[int], other: set[int]) -> float:
+def jaccard(one: set[Any], other: set[Any]) -> float:
     return len(one & other) / len(one | other) if one | other else 1.0
 
 
@@ -295,3 +297,28 @@ def test_settings_that_make_no_sense_are_named() -> None:
         Settings(threshold=0)
     with pytest.raises(ValueError, match="at most 128 slots in all, got 16 of 9"):
         Settings(bands=(16, 9))
+
+
+def test_copies_of_real_texts_with_a_word_changed_are_found(shared_texts: pl.Series) -> None:
+    texts = shared_texts.to_list()
+    draw = random.Random(11)
+    copies = []
+    for text in texts:
+        words = text.split(" ")
+        words[draw.randrange(len(words))] = "anotherword"
+        copies.append(" ".join(words))
+    marked = duplicates.mark(pl.DataFrame({"text": [*texts, *copies]}), Settings())
+    runs = [_runs(text) for text in (*texts, *copies)]
+    found = set()
+    for at, (survivor, similarity) in enumerate(marked.select("duplicate_of", "similarity").iter_rows()):
+        if survivor is not None:
+            assert similarity == pytest.approx(jaccard(runs[at], runs[survivor]), abs=1e-6) and similarity >= 0.8
+            assert marked["duplicate_of"][survivor] is None
+            found.add(at)
+    alike = {len(texts) + at for at in range(len(texts)) if jaccard(runs[at], runs[len(texts) + at]) >= 0.8}
+    assert len(alike) > 400 and len(alike - found) <= 0.02 * len(alike)
+
+
+def _runs(text: str) -> set[tuple[str, ...]]:
+    words = plain_words(text, Shingling())
+    return {tuple(words[at : at + 5]) for at in range(max(1, len(words) - 4))}

@@ -415,14 +415,14 @@ REPEATED = (
 
 @pytest.mark.parametrize("piece", REPEATED)
 def test_a_long_text_of_one_thing_takes_linear_time(piece: str) -> None:
-    """Quadratic work on half a megabyte would take many minutes."""
-    text = piece * (500_000 // len(piece))
+    """Quadratic work on a quarter of a megabyte would take minutes."""
+    text = piece * (250_000 // len(piece))
     scanned = personal_data.scan(series(text, text + " bob@web.de"))
     assert scanned["redacted"][1].endswith(" <EMAIL>")
 
 
 def test_what_is_far_into_a_long_text_is_found_in_its_place() -> None:
-    filler = "汉字 and words, 2023-10-05; " * 100_000
+    filler = "汉字 and words, 2023-10-05; " * 30_000
     text = f"{filler}bob@web.de{filler}13800138000{filler}"
     assert personal_data.redact(series(text)).item() == f"{filler}<EMAIL>{filler}<PHONE>{filler}"
 
@@ -532,8 +532,8 @@ def test_real_texts_have_as_much_as_was_read_in_them_and_nothing_after_redaction
 
 
 def test_windows_of_real_texts_hold_all_that_is_in_them() -> None:
-    texts = [text for text in real_texts() if len(text) < 20_000]
-    assert buffer(series(*texts)).data.size > 4_000_000
+    texts = [text for text in real_texts() if len(text) < 20_000][::4]
+    assert buffer(series(*texts)).data.size > 1_000_000
     assert personal_data.redact(series(*texts)).to_list() == [searched_whole(text) for text in texts]
 
 

@@ -225,6 +225,10 @@ def test_no_texts() -> None:
     assert repetition.measure(pl.Series([], dtype=pl.String)).shape == (0, len(PUBLISHED))
 
 
+def test_no_rules() -> None:
+    assert repetition.select(pl.DataFrame({"text": ["a", None]}), [])["reason"].to_list() == [None, None]
+
+
 @pytest.mark.parametrize("kind", ["same", "different", "period", "letters", "lines"])
 def test_time_grows_with_the_text(kind: str) -> None:
     """Ten times the text takes about ten times as long; a quadratic step would take a hundred."""

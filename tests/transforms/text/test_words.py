@@ -130,6 +130,7 @@ def found(series: pl.Series, by: Segmentation) -> list[list[str]]:
     ]
 )
 @example(['ש"', "ש'", "ש'ל", 'ש"\u0301ל', 'ש"b', "b'ש", "ש'_", "1'2", "1,b", "_1_b_", "カ_カ", "b\u200d👩", "\u200d👩"])
+@example(["::\u0345", "  \u103c", "\n\n\u0345", "b🇩🇪\u103c🇨\u103c🇭🇨\u103c", "1..\u0345", "__\u0345-", 'ש""\u0345'])
 def test_words_are_as_defined(by: Segmentation, documents: list[str]) -> None:
     assert found(pl.Series(documents, dtype=pl.String), by) == [BY_HAND[by](document) for document in documents]
 
@@ -141,7 +142,7 @@ def test_real_documents_have_these_words(by: Segmentation, shared_texts: pl.Seri
 
 def test_real_documents_have_the_words_of_the_regex_package(shared_texts: pl.Series) -> None:
     # The package joins an apostrophe to a vowel that follows it, which annex 29 does not.
-    documents = shared_texts.str.replace_all(r"(?i)['’][^b-dfgj-np-tv-z\s]", "’x")
+    documents = shared_texts.str.slice(0, 10_000).str.replace_all(r"(?i)['’][^b-dfgj-np-tv-z\s]", "’x")
     assert found(documents, "unicode") == [in_words(regex.split(r"(?wV1)\b", document)) for document in documents]
 
 
