@@ -36,9 +36,12 @@ from transforms.text import (
     duplicates,
     filtering,
     identification,
+    minhash,
     personal_data,
     quality,
     repetition,
+    shingles,
+    words,
 )
 from transforms.text.classification import Classifier
 from transforms.text.contamination import Benchmark, BenchmarkError, Benchmarks
@@ -452,7 +455,7 @@ def recipe(config: CorpusConfig, source: DocumentSource, user_key: str) -> Recip
         read=partial(documents.read_chunks, source=source, reject=rejects.rejected),
         read_version=documents.VERSION,
         key_pass=partial(_key_pass, config=config, parts=parts, read=read),
-        key_version=duplicates.VERSION,
+        key_version=" ".join(str(part.VERSION) for part in (duplicates, shingles, minhash, words)),
         key_folder=partial(_area, settings=settings),
         stages=partial(stages, config, parts),
         reject=rejects.rejected,

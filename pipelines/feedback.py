@@ -354,7 +354,7 @@ def recipe(config: FeedbackConfig, source: ChatSource, user_key: str) -> Recipe:
                 ),
             ),
         ),
-        key_version=keys.VERSION,
+        key_version=str(keys.VERSION),
         key_folder=_key_tables,
         stages=partial(stages, config, parts, user_key),
         reject=rejects.rejected,

@@ -49,7 +49,7 @@ class Recipe:
     read: Callable[[Split], Iterator[Chunk]]
     read_version: int
     key_pass: Callable[[KeyWork], beam.PTransform]
-    key_version: int
+    key_version: str
     key_folder: Callable[[Path], Path]
     stages: Callable[[Path], tuple[AnyStage, ...]]
     reject: Reject

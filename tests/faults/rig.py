@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from pipelines.presentations.feedback import PRESENTATION as FEEDBACK
+from pipelines import presentations
 from schemas.provenance import Container
 from tests import builders
 from transforms.io import files, snapshots, verification
@@ -292,7 +292,7 @@ def expect_sound(output: Path) -> Row:
     """Whatever is published is sound: LATEST names a complete snapshot, and so is every other. Gives the manifest."""
     newest = snapshots.latest(output)
     for snapshot in [path for path in (output / "snapshots").iterdir() if not path.name.startswith(".")]:
-        assert list(verification.problems(snapshot, FEEDBACK)) == []
+        assert list(verification.problems(snapshot, presentations.of(snapshots.manifest(snapshot)))) == []
         assert {p.name for p in snapshot.iterdir()} >= {"manifest.json", "run.json", "README.md", "report.html"}
     return snapshots.manifest(newest)
 
