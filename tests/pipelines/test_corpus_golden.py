@@ -28,7 +28,8 @@ TEXTS = [
     changed(prose(0), 3),
     f"{prose(7)} Call +1 415 555 2671 or write to someone@company.org. password: hunter22-Zx9!",
     f"{prose(8)} {PROMPT}",
-    "Ein kurzer deutscher Text über einen alten Hafen, in dem viele Schiffe liegen und auf besseres Wetter warten. " * 5,
+    "Ein kurzer deutscher Text über einen alten Hafen, in dem viele Schiffe liegen und auf besseres Wetter warten. "
+    * 5,
     "这条河流经过许多古老的村庄，每年春天都会有很多人来到这里看花。" * 4,
     "- one\n- two\n- three\n" * 30,
     f"{prose(9)}\nlorem ipsum\n{{ javascript }}\nThis site uses cookies.\nshort",
