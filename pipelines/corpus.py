@@ -1,6 +1,6 @@
 """The corpus pipeline: documents in, curated text out.
 
-Language, quality, repetition, duplicates, contamination and personal data, in this order; docs/corpus.md has the reasons. What a
+Language, quality, repetition, contamination, duplicates and personal data, in this order; docs/corpus.md has the reasons. What a
 filter computes stands in score columns of kept and rejected documents alike, so that a threshold can be set again from what
 was published.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from pydantic import Field, field_validator, model_validator
 from pipelines.config import ConfigError, DocumentSourceConfig, Model, RunConfig
 from pipelines.presentations.corpus import PRESENTATION
 from pipelines.recipe import KeyWork, Recipe
+from pipelines.text_rules import Rules, chosen, filled, published
 from schemas import document
 from schemas.provenance import Split
 from transforms.chunks import Stage
@@ -34,7 +35,6 @@ from transforms.text import (
     classification,
     contamination,
     duplicates,
-    filtering,
     identification,
     minhash,
     personal_data,
@@ -47,7 +47,6 @@ from transforms.text.classification import Classifier
 from transforms.text.contamination import Benchmark, BenchmarkError, Benchmarks
 from transforms.text.fasttext_models import Model as LanguageModel
 from transforms.text.fasttext_models import ModelError
-from transforms.text.filtering import Rule
 from transforms.text.shingles import Shingling
 from transforms.text.words import Segmentation
 
@@ -66,44 +65,12 @@ class LanguageConfig(Model):
     max_characters: int = Field(identification.MAX_CHARACTERS, ge=1, description="how much of a document is looked at")
 
 
-class BoundsConfig(Model):
-    """Bounds of a rule; null is no bound."""
-
-    minimum: float | None
-    maximum: float | None
-
-
-Rules = dict[str, BoundsConfig]
-
-
-def _published(rules: Iterable[Rule]) -> Rules:
-    return {rule.name: BoundsConfig(minimum=rule.minimum, maximum=rule.maximum) for rule in rules}
-
-
-def _filled(known: Mapping[str, Rule], given: Any) -> Any:
-    """Bounds that a config leaves out are as published."""
-    if not isinstance(given, Mapping):
-        return given
-    rules = filtering.choose(known, {name: {} for name in given})
-    published = {rule.name: {"minimum": rule.minimum, "maximum": rule.maximum} for rule in rules}
-    return {
-        name: {**published[name], **(bounds or {})} if isinstance(bounds, Mapping | None) else bounds
-        for name, bounds in given.items()
-    }
-
-
-def _chosen(known: Mapping[str, Rule], rules: Rules) -> list[Rule]:
-    return filtering.choose(
-        known, {name: {"minimum": bounds.minimum, "maximum": bounds.maximum} for name, bounds in rules.items()}
-    )
-
-
 class QualityConfig(Model):
     """Rules of Gopher, C4 and FineWeb. They apply in the order given; every one is measured."""
 
     words: Segmentation = Field("whitespace", description="what a word is: docs/text-quality.md")
     rules: Rules = Field(
-        default_factory=lambda: _published(quality.DEFAULT),
+        default_factory=lambda: published(quality.DEFAULT),
         description="names of rules, with other bounds than the published ones where wanted; {}: none",
     )
     bad_words: list[str] = Field(default_factory=list, description="for c4_bad_words")
@@ -112,11 +79,11 @@ class QualityConfig(Model):
     @field_validator("rules", mode="before")
     @classmethod
     def _as_published(cls, rules: Any) -> Any:
-        return _filled(quality.RULES, rules)
+        return filled(quality.RULES, rules)
 
     @model_validator(mode="after")
     def _fits(self) -> QualityConfig:
-        _chosen(quality.RULES, self.rules)
+        chosen(quality.RULES, self.rules)
         if ("c4_bad_words" in self.rules) != bool(self.bad_words):
             raise ValueError("the rule c4_bad_words and a list of bad_words go together")
         return self
@@ -126,16 +93,16 @@ class RepetitionConfig(Model):
     """Gopher's rules of repetition."""
 
     words: Segmentation = Field("whitespace", description="what a word is: docs/text-quality.md")
-    rules: Rules = Field(default_factory=lambda: _published(repetition.RULES.values()))
+    rules: Rules = Field(default_factory=lambda: published(repetition.DEFAULT))
 
     @field_validator("rules", mode="before")
     @classmethod
     def _as_published(cls, rules: Any) -> Any:
-        return _filled(repetition.RULES, rules)
+        return filled(repetition.RULES, rules)
 
     @model_validator(mode="after")
     def _fits(self) -> RepetitionConfig:
-        _chosen(repetition.RULES, self.rules)
+        chosen(repetition.RULES, self.rules)
         return self
 
 
@@ -277,11 +244,11 @@ class Parts:
     @classmethod
     def load(cls, config: CorpusConfig) -> Parts:
         """Load what the config names."""
-        told = config.language.model
-        language = LanguageModel.find(Path(told)) if told else identification.LID_176
+        model = config.language.model
+        language = LanguageModel.find(Path(model)) if model else identification.LID_176
         identification.expect_languages(config.language.keep, language)
-        chosen = config.classifier
-        classifier = Classifier.find(Path(chosen.model), chosen.positive, chosen.max_characters) if chosen else None
+        told = config.classifier
+        classifier = Classifier.find(Path(told.model), told.positive, told.max_characters) if told else None
         searched = config.contamination
         return cls(
             language,
@@ -331,18 +298,15 @@ def _benchmarks(config: ContaminationConfig) -> Benchmarks:
 
 def stages(config: CorpusConfig, parts: Parts, lists: Path) -> tuple[Stage, ...]:
     """The method, in order."""
-    found = [Stage("identify", documents.VERSION, documents.identified, True), *_filters(config, parts)]
-    if config.duplicates.remove == "near":
-        drop = partial(duplicate_files.drop_duplicates, lists=lists)
-        found.append(Stage("drop duplicates", duplicates.VERSION, drop))
-    if parts.benchmarks is not None:
-        search = partial(_search, config=config.contamination, identity=parts.benchmarks.identity)
-        found.append(Stage("contamination", contamination.VERSION, search))
-    wanted = config.personal_data
-    if wanted.action != "keep":
-        select = partial(personal_data.select, action=wanted.action, kinds=wanted.kinds, regions=wanted.regions)
-        found.append(Stage("personal data", personal_data.VERSION, partial(_alone, select=select)))
-    return (*found, Stage("choose subset", 1, partial(_subset, **config.subset.model_dump())))
+    identify = Stage("identify", documents.VERSION, documents.identified, True)
+    drop = Stage("drop duplicates", duplicates.VERSION, partial(duplicate_files.drop_duplicates, lists=lists))
+    return (
+        identify,
+        *_filters(config, parts),
+        *([drop] if config.duplicates.remove == "near" else []),
+        *([_personal_data(config.personal_data, "redact")] if config.personal_data.action == "redact" else []),
+        Stage("choose subset", 1, partial(_subset, **config.subset.model_dump())),
+    )
 
 
 def _filters(config: CorpusConfig, parts: Parts) -> Iterator[Stage]:
@@ -359,15 +323,25 @@ def _filters(config: CorpusConfig, parts: Parts) -> Iterator[Stage]:
     measured, repeated = config.quality, config.repetition
     if measured.clean_lines:
         yield Stage("clean lines", quality.VERSION, partial(_clean, words=measured.words))
-    if rules := _chosen(quality.RULES, measured.rules):
+    if rules := chosen(quality.RULES, measured.rules):
         select = partial(quality.select, rules=rules, segmentation=measured.words, bad_words=tuple(measured.bad_words))
         yield Stage("quality", quality.VERSION, partial(_alone, select=select))
-    if rules := _chosen(repetition.RULES, repeated.rules):
+    if rules := chosen(repetition.RULES, repeated.rules):
         select = partial(repetition.select, rules=rules, segmentation=repeated.words)
         yield Stage("repetition", repetition.VERSION, partial(_alone, select=select))
     if parts.classifier is not None and config.classifier is not None:
         select = partial(classification.select, classifier=parts.classifier, minimum=config.classifier.minimum)
         yield Stage("classify", classification.VERSION, partial(_alone, select=select))
+    if parts.benchmarks is not None:
+        search = partial(_search, config=config.contamination, identity=parts.benchmarks.identity)
+        yield Stage("contamination", contamination.VERSION, search)
+    if config.personal_data.action == "reject":
+        yield _personal_data(config.personal_data, "reject")
+
+
+def _personal_data(config: PersonalDataConfig, action: personal_data.Action) -> Stage:
+    select = partial(personal_data.select, action=action, kinds=config.kinds, regions=config.regions)
+    return Stage("personal data", personal_data.VERSION, partial(_alone, select=select))
 
 
 def _alone(frame: pl.DataFrame, split: Split, select: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:

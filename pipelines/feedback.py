@@ -19,6 +19,7 @@ from pydantic import Field, field_validator, model_validator
 from pipelines.config import ChatSourceConfig, ConfigError, Model, RunConfig
 from pipelines.presentations.feedback import PRESENTATION
 from pipelines.recipe import KeyWork, Recipe
+from pipelines.text_rules import Rules, chosen, filled
 from pipelines.usercode import UserFunction
 from schemas.answers import canonical
 from schemas.feedback import SCHEMA_VERSION
@@ -33,6 +34,7 @@ from transforms.models import encoders, engines, prompts, rules
 from transforms.models.prompts import Prompt
 from transforms.models.rules import RuleSet
 from transforms.models.settings import AnySettings, OpenAISettings, RulesSettings, Sampling
+from transforms.text import quality, repetition
 
 if TYPE_CHECKING:
     import apache_beam as beam
@@ -106,6 +108,9 @@ class RefusalConfig(Model):
     validate_mined: bool = Field(True, description="false: mined instances are passed over (published code)")
 
 
+_TEXT_RULES: Final = {**quality.RULES, **repetition.RULES}
+
+
 class FilterConfig(Model):
     """Which exchanges are fit for training. Rules apply in the order given."""
 
@@ -121,6 +126,22 @@ class FilterConfig(Model):
     history_unit: Literal["turns", "messages"] = Field("turns", description="turns (paper), messages (published code)")
     min_query_length: int = Field(5, ge=0, description="words; Chinese: characters")
     min_response_length: int = Field(10, ge=0, description="words; Chinese: characters")
+    response_rules: Rules = Field(
+        default_factory=dict,
+        description="rules of quality and repetition that responses must keep, for the rule response_rules: docs/text-quality.md",
+    )
+
+    @field_validator("response_rules", mode="before")
+    @classmethod
+    def _as_published(cls, rules: Any) -> Any:
+        return filled(_TEXT_RULES, rules)
+
+    @model_validator(mode="after")
+    def _go_together(self) -> FilterConfig:
+        chosen(_TEXT_RULES, self.response_rules)
+        if ("response_rules" in self.rules) != bool(self.response_rules):
+            raise ValueError("the rule response_rules and a table of response_rules go together")
+        return self
 
     @field_validator("rules")
     @classmethod
@@ -236,7 +257,8 @@ def stages(config: FeedbackConfig, parts: Parts, user_key: str, lists: Path) -> 
                 filters.select,
                 external_context=parts.rulesets["external_context"],
                 names=config.filters.rules,
-                **config.filters.model_dump(exclude={"rules"}),
+                response_rules=chosen(_TEXT_RULES, config.filters.response_rules),
+                **config.filters.model_dump(exclude={"rules", "response_rules"}),
             ),
         ),
         Stage(

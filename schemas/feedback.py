@@ -53,6 +53,7 @@ INSTANCE_OUTCOMES: Final = {
     "personal_data": "the query, the response or the feedback holds an e-mail address, phone number or the like",
     "toxic": "the source flags the exchange as toxic",
     "redacted": "the source redacted personal data in the exchange",
+    "response_rules": "the response fails rules of filters.response_rules; detail names them with their scores",
     "stage_failed": "the user's own stage rejected the row without a reason of its own",
 }
 """Why an instance was not kept. The first failing rule wins, in the order of the configured stages."""

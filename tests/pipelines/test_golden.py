@@ -49,6 +49,7 @@ CHATS = [
     chat(14, f"{ASK} Now!", ANSWER, "thanks", toxic=True, user="u5"),
     chat(15, f"{ASK} Please!", ANSWER, "thanks", redacted=True, user="u6"),
     chat(16, f"{ASK} See https://example.org!", ANSWER, "thanks", user="u7"),
+    chat(18, f"{ASK} Once more!", "sorted sorted " * 12, "thanks", user="u8"),
     *(scored(at, "thanks", "nice, and now the same for a list of numbers") for at in range(20, 26)),
     {**chat(12), "conversation": [{"role": "assistant", "content": ANSWER}, {"role": "user", "content": "thanks"}]},
 ]
@@ -62,7 +63,11 @@ RULES = {
 }
 SETTINGS: dict[str, Any] = {
     "mining": {"encoder": "lexical"},
-    "filters": {"max_history": 2, "rules": list(get_args(filters.FilterName))},
+    "filters": {
+        "max_history": 2,
+        "rules": list(get_args(filters.FilterName)),
+        "response_rules": {"top_2_gram_character_fraction": {"maximum": 0.5}},
+    },
     "subset": {"test_fraction": 0.5},
 }
 
@@ -172,7 +177,11 @@ FREE = (
 
 
 def test_every_deciding_setting_makes_another_plan(path: Path) -> None:
-    hashes = [plan(path), *(plan(path, override) for override in DECIDING)]
+    rules = "filters.rules=[response_rules]"
+    held = [
+        plan(path, rules, f"filters.response_rules.gopher_stop_words={bounds}") for bounds in ("{}", "{minimum: 1}")
+    ]
+    hashes = [plan(path), *held, *(plan(path, override) for override in DECIDING)]
     assert len(set(hashes)) == len(hashes)
 
 
@@ -225,6 +234,7 @@ def test_every_setting_is_known_to_decide_or_not_to() -> None:
         "judge.cascade",
         "refusals.prompt",
         "stages",
+        "filters.response_rules",
     }  # tested elsewhere
     known |= {"model.engine", "judge.model", "refusals.model", "mining.endpoint"}
     known |= {"sources.0.root", "sources.0.format", "sources.0.mapping"}  # in the key of each file

@@ -14,7 +14,8 @@ import polars as pl
 from schemas.provenance import Split
 from transforms.models import rules
 from transforms.models.rules import RuleSet
-from transforms.text import personal_data
+from transforms.text import filtering, personal_data, quality, repetition
+from transforms.text.filtering import Rule
 
 VERSION: Final = 2
 
@@ -27,6 +28,7 @@ FilterName = Literal[
     "personal_data",
     "toxic",
     "redacted",
+    "response_rules",
 ]
 
 TEXTS: Final = ("query", "response", "feedback")
@@ -46,13 +48,19 @@ def select(
     min_query_length: int,
     min_response_length: int,
     external_context: RuleSet,
+    response_rules: Sequence[Rule] = (),
 ) -> pl.DataFrame:
-    """Add the scores of the named rules and the ``reason`` of the first that fails."""
+    """Add the scores of the named rules and the ``reason`` of the first that fails.
+
+    ``response_rules`` are rules of quality and repetition (``transforms.text``) that the response must keep; those that it
+    fails stand in ``detail`` with their scores.
+    """
     measured = frame.with_columns(
         length(pl.col("query")).alias("query_length"), length(pl.col("response")).alias("response_length")
     )
     if "personal_data" in names:
         measured = measured.with_columns(_personal_data(frame))
+    judged = _judged(frame["response"], response_rules)
     history = measured["history_turns" if history_unit == "turns" else "history_messages"]
     flags = measured["flags"].struct
     failing: dict[FilterName, Callable[[], pl.Series]] = {
@@ -66,13 +74,40 @@ def select(
         "personal_data": lambda: measured["personal_data"].list.len() > 0,
         "toxic": lambda: flags.field("toxic").fill_null(False),
         "redacted": lambda: flags.field("redacted").fill_null(False),
+        "response_rules": judged.is_not_null,
     }
     if not names:
         return measured
     verdicts = pl.DataFrame([failing[name]().alias(name) for name in names], schema=list(names))
     named = [pl.when(name).then(pl.lit(name)) for name in names]
     failed = verdicts.select(failed=pl.concat_list(named).list.drop_nulls()).to_series()
+    if "response_rules" in names:
+        measured = measured.with_columns(judged.alias("detail"))
     return measured.with_columns(failed, reason=failed.list.first())
+
+
+def _judged(responses: pl.Series, rules: Sequence[Rule]) -> pl.Series:
+    """The rules that each response fails, as ``name=score``; null where it keeps them all."""
+    texts = responses.rename("text").to_frame()
+    found = (
+        [rule for rule in rules if rule.name in quality.RULES],
+        [rule for rule in rules if rule.name in repetition.RULES],
+    )
+    scores = [
+        module.measure(texts["text"], own) for module, own in zip((quality, repetition), found, strict=True) if own
+    ]
+    if not scores:
+        return pl.Series([None], dtype=pl.String).new_from_index(0, len(texts))
+    verdicts = filtering.select(texts, pl.concat(scores, how="horizontal"), rules)
+    told = [
+        pl.when(pl.col("failed").list.contains(rule.name)).then(
+            pl.format("{}={}", pl.lit(rule.name), pl.col(rule.name).round(4))
+        )
+        for rule in rules
+    ]
+    return verdicts.select(
+        pl.when(pl.col("reason").is_not_null()).then(pl.concat_str(told, separator=", ", ignore_nulls=True))
+    ).to_series()
 
 
 def length(text: pl.Expr) -> pl.Expr:

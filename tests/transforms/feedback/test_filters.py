@@ -15,6 +15,7 @@ from transforms.feedback import filters
 from transforms.feedback.filters import FilterName
 from transforms.models import rules
 from transforms.models.rules import RuleSet
+from transforms.text import quality, repetition
 
 Row = dict[str, Any]
 
@@ -40,6 +41,7 @@ SETTINGS: Row = {
     "history_unit": "turns",
     "min_query_length": 5,
     "min_response_length": 10,
+    "response_rules": [quality.RULES["gopher_hash_ratio"]],
 }
 
 
@@ -68,6 +70,20 @@ def reason(context: RuleSet, row: Row, **settings: Any) -> str | None:
 
 def words(count: int, word: str = "word") -> str:
     return " ".join([word] * count)
+
+
+def test_a_response_keeps_rules_of_quality_and_repetition(context: RuleSet) -> None:
+    held = [quality.RULES["gopher_stop_words"], repetition.RULES["duplicate_5_gram_character_fraction"]]
+    looping = f"The answer of the book is to be found with care. {words(30, 'again and again')}"
+    rows = [exchange(), exchange(response=looping), exchange(response=words(12)), exchange(response=None)]
+    told = [(row["reason"], row["detail"]) for row in select(context, *rows, response_rules=held)]
+    assert told[0] == (None, None)
+    assert told[1][0] == "response_rules"
+    assert told[1][1].startswith("duplicate_5_gram_character_fraction=0.")
+    assert told[2] == ("response_rules", "gopher_stop_words=0, duplicate_5_gram_character_fraction=0.678")
+    assert told[3][0] == "response_too_short"
+    rows = select(context, exchange(response=looping), names=NAMES[:2], response_rules=held)
+    assert [row["reason"] for row in rows] == [None]
 
 
 def test_a_sound_exchange_passes_every_rule(context: RuleSet) -> None:
@@ -180,16 +196,18 @@ FAULTS: dict[FilterName, Row] = {
     "personal_data": {"history": [{"role": "user", "content": MAIL}]},
     "toxic": {"flags": {**FLAGS, "toxic": True}},
     "redacted": {"flags": {**FLAGS, "redacted": True}},
+    "response_rules": {"response": f"{RESPONSE} # # # #"},
 }
 
 
 def faulty(names: frozenset[FilterName]) -> Row:
     row = exchange()
-    for name in sorted(names - {"query_too_short"}):
+    for name in sorted(names - {"query_too_short", "response_rules"}) + sorted(names & {"response_rules"}):
         row |= {**FAULTS[name], "flags": {**row["flags"], **FAULTS[name].get("flags", {})}}
     flags = {f: True if f in names else None for f in FLAGS}
     short = {"query": "draw it" if "external_context" in names else "why?"} if "query_too_short" in names else {}
-    return {**row, "flags": flags, **short}
+    both = {"response": "so. #"} if {"response_too_short", "response_rules"} <= names else {}
+    return {**row, "flags": flags, **short, **both}
 
 
 @given(st.frozensets(st.sampled_from(NAMES)), st.permutations(NAMES), st.integers(0, len(NAMES)))
