@@ -191,7 +191,8 @@ def read(path: Path, overrides: list[str]) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: expected YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected a mapping, found {type(values).__name__}")
+        found = "nothing" if values is None else type(values).__name__
+        raise ConfigError(f"{path}: expected a mapping, found {found}")
     for override in overrides:
         _override(values, override)
     return values

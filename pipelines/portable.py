@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -77,6 +78,7 @@ class SparkJobs:
         self.profile, self.work, self.workers = profile, work, workers
         job_server.expect_java()
         self.jar = job_server.find(profile.job_server_jar)
+        shutil.rmtree(scratch(work) / "artifacts", ignore_errors=True)  # of a run that was stopped
         self.options = self._options(job_server.with_spark(self.jar))
         self.pool: grpc.Server | None = None
 
@@ -125,6 +127,10 @@ class SparkJobs:
                 return
             except RuntimeError as error:
                 raised = "Traceback (most recent call last)" in str(error)
+                if not raised and not self._alive() and "UNAVAILABLE" in str(error):
+                    raise JobError(
+                        f"no pool answers at {self._pool()} beside an executor; start: sluice worker-pool"
+                    ) from error
                 if raised or attempt == self.profile.attempts or not self._alive():
                     raise JobError(f"{_told(str(error))}; see {self._log('driver.log')}") from error
                 logging.warning("attempt %d failed, the job is submitted again: %s", attempt, error)

@@ -33,16 +33,23 @@ class WorkerPool(services.BeamFnExternalWorkerPoolServicer):
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
 
     def StartWorker(self, request: Any, context: Any) -> Any:  # noqa: N802  # Beam's name
-        for ended in [name for name, process in self.workers.items() if process.poll() is not None]:
-            self.workers.pop(ended, None)
         command = [sys.executable, "-P", "-m", "pipelines.worker_pool", request.control_endpoint.url, request.worker_id]
         try:
-            self.workers[request.worker_id] = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log
-            )
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         except OSError as error:
             return api.StartWorkerResponse(error=f"{command[0]}: {error}")
+        self.workers[request.worker_id] = process
+        threading.Thread(target=self._watch, args=(request.worker_id, process), daemon=True).start()
         return api.StartWorkerResponse()
+
+    def _watch(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        """Tell of a worker that is killed: its executor may wait for it for ever, and says nothing."""
+        ended = process.wait()
+        if self.workers.get(name) is process:
+            del self.workers[name]
+            if ended < 0:
+                told = f"worker {name}: killed by signal {-ended}\n"
+                os.write(self.log.fileno() if self.log else sys.stderr.fileno(), told.encode())
 
     def StopWorker(self, request: Any, context: Any) -> Any:  # noqa: N802  # Beam's name
         process = self.workers.pop(request.worker_id, None)

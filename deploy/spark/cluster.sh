@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A Spark 3 standalone cluster on loopback: a master, workers, and beside each worker a pool of Python workers.
 #
-#   deploy/spark/cluster.sh start DIR     start it, with its logs and process ids in DIR; prints a runner profile
+#   deploy/spark/cluster.sh start DIR     start it, with its logs and process ids in DIR; prints its runner profile, DIR/cluster.yaml
 #   deploy/spark/cluster.sh stop DIR      stop it
 #
 # PYTHON (python3) has Sluice and pyspark. WORKERS (2) and CORES (1 a worker) say how large it is, MEMORY (1g) what each
@@ -40,6 +40,9 @@ start() {
     dir=$(cd "$dir" && pwd)
     compgen -G "$dir/*.pid" >/dev/null && fail "$dir: expected no cluster, found one; stop it first"
     command -v java >/dev/null || fail "expected Java 11 or 17, found none: apt-get install openjdk-17-jre-headless"
+    if (exec 3<>"/dev/tcp/127.0.0.1/$MASTER_PORT") 2>/dev/null; then
+        fail "MASTER_PORT $MASTER_PORT: expected a free port, found one in use"
+    fi
     local home
     home=$("$PYTHON" -P -c 'import pathlib, pyspark; print(pathlib.Path(pyspark.__file__).parent)' 2>/dev/null) ||
         fail "$PYTHON: expected pyspark, found none: pip install 'sluice-curation[spark]'"
@@ -61,7 +64,7 @@ start() {
         await "pool-$number" "worker pool at"
         await "worker-$number" "Successfully registered"
     done
-    cat <<PROFILE
+    tee "$dir/cluster.yaml" <<PROFILE
 runner: spark
 master: spark://127.0.0.1:$MASTER_PORT
 workers: $((WORKERS * CORES))

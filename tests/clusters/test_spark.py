@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import yaml
 
 from pipelines import job_server
 from tests import prose as corpus
-from tests.clusters.conftest import Cluster, Workload, free_port
+from tests.clusters.conftest import SCRIPT, Cluster, Workload, free_port
 from tests.faults import rig
 from tests.faults.rig import Ended, Run, Started
 
@@ -200,6 +201,22 @@ def test_a_pool_that_cannot_start_python_is_an_error(workload: Workload, tmp_pat
     finally:
         pool.kill()
         pool.wait()
+
+
+def test_a_pool_that_does_not_run_is_an_error(workload: Workload, tmp_path: Path) -> None:
+    place = f"127.0.0.1:{free_port()}"
+    run = on("spark", workload, tmp_path / "out")
+    ended = run.with_(options=(*run.options, "--runner-set", f"worker_pool={place}")).start().end(GIVE_UP_SECONDS)
+    ended.expect_failure(f"no pool answers at {place}", "sluice worker-pool")
+
+
+def test_a_port_that_is_taken_starts_no_cluster(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        env = {**os.environ, "PYTHON": sys.executable, "MASTER_PORT": str(taken.getsockname()[1])}
+        told = subprocess.run([SCRIPT, "start", tmp_path], env=env, check=False, capture_output=True, text=True)
+    assert told.returncode == 2
+    assert "expected a free port" in told.stderr
+    assert told.stdout == ""
 
 
 def test_nothing_but_descriptors_crosses_the_wire(cluster: Cluster, workload: Workload, tmp_path: Path) -> None:
