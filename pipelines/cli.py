@@ -535,8 +535,6 @@ def spark_job_server(debug: Debug = False) -> None:
     with _errors(debug):
         from pipelines import job_server
 
-        if not job_server.assembled().exists():
-            print("sluice: fetching and assembling the job server takes some minutes, once", file=sys.stderr)
         print(job_server.assemble())
 
 

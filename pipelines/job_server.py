@@ -64,6 +64,7 @@ def assemble() -> Path:
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         pom = Path(folder, "pom.xml")
         pom.write_bytes(_pom())
+        sys.stderr.write("fetching and assembling Beam's job server, which takes some minutes, once\n")
         command = ["mvn", "--batch-mode", "--quiet", "--file", str(pom), "package"]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         if ended.returncode:
