@@ -383,6 +383,7 @@ def recipe(config: FeedbackConfig, source: ChatSource, user_key: str) -> Recipe:
         prompts=parts.sources(),
         models=_models(config, parts),
         stand_ins=_stand_ins(config, parts),
+        publishes_users=True,
     )
 
 

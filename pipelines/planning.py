@@ -139,6 +139,7 @@ def plan_settings(config: RunConfig, recipe: Recipe, own: Sequence[UserFunction]
         ConfigError: a stage of the user's own has no place (``with_own``).
     """
     stages = with_own(recipe.stages(Path()), config, own)
+    fingerprint = hashlib.sha256(b"sluice user key fingerprint\0" + user_key.encode()).hexdigest()[:16]
     return {
         "pipeline": recipe.presentation.pipeline,
         "schema_version": recipe.schema_version,
@@ -150,7 +151,7 @@ def plan_settings(config: RunConfig, recipe: Recipe, own: Sequence[UserFunction]
         "own_code": {use.name: use.sha256 for use in own},
         "prompts": recipe.prompts,
         "models": recipe.models,
-        "user_key": hashlib.sha256(b"sluice user key fingerprint\0" + user_key.encode()).hexdigest()[:16],
+        **({"user_key": fingerprint} if recipe.publishes_users else {}),
     }
 
 

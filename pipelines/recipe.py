@@ -41,7 +41,8 @@ class Recipe:
     after the splits that it has read; ``warnings`` reads from the lists' folder what a user must know of them. ``stages`` takes the
     folder of the key pass's lists. ``presentation`` is how datasets are told of, and which of their columns' values are
     counted for the report. ``prompts`` (file to SHA-256) and ``models`` are part of the plan. ``stand_ins`` are what an
-    estimate runs in place of stages, by their name, that need a model or the key pass.
+    estimate runs in place of stages, by their name, that need a model or the key pass. Where it ``publishes_users``, the key that
+    their ids are hashed under is part of the plan.
     """
 
     presentation: Presentation
@@ -57,3 +58,4 @@ class Recipe:
     models: list[dict[str, Any]]
     stand_ins: dict[str, Stage] = field(default_factory=dict)
     warnings: Callable[[Path], list[str]] = _no_warnings
+    publishes_users: bool = False

@@ -219,6 +219,12 @@ def test_workers_and_reruns_change_nothing(path: Path, dataset: Dataset, tmp_pat
     assert again["splits"]["computed"] == 0
 
 
+def test_the_secret_for_user_ids_decides_nothing(dataset: Dataset, path: Path) -> None:
+    """Machines with secrets of their own publish the same bytes: no user is published."""
+    plans = [sluice("plan", path, "--json", SLUICE_USER_KEY=key).json["plan"] for key in ("one", "another")]
+    assert plans == [dataset.manifest["plan"]["hash"]] * 2
+
+
 def test_new_files_are_compared_with_old_ones_that_are_not_read_again(tmp_path: Path) -> None:
     folder = tmp_path / "documents"
     write(folder / "a.jsonl", jsonl([{"id": f"old {at}", "text": prose(at)} for at in range(20)]))
