@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from pipelines.recipe import KeyWork, Recipe
+    from pipelines.recipe import Recipe
 
 _PROJECT: Final = re.compile(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _BUCKET: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?)*")
@@ -442,6 +442,7 @@ def dry_run(
     """The graphs of a run's two passes, translated as for submission; nothing is read, written or sent."""
     from pipelines import payload
     from pipelines.desk import Desk
+    from pipelines.recipe import KeyWork
 
     work = output / "work" / "dry-run"
     jobs = DataflowJobs(profile)
