@@ -107,6 +107,17 @@ class VLLMEngine(InProcessEngine):
         super().__init__(chat, lambda _: _VLLMModel(settings, chat), settings.in_flight)
 
 
+def _let_llvmlite_be_searched() -> None:
+    """Give llvmlite's library, which Numba has loaded, an empty ``__dict__``.
+
+    vLLM 0.32 without Triton looks into ``vars`` of all that stands in any module. The library takes the name for one of its functions,
+    whose wrapper vLLM fails on.
+    """
+    from llvmlite.binding import ffi
+
+    ffi.lib._fntab.setdefault("__dict__", {})
+
+
 class _VLLMModel:
     """One ``LLMEngine`` of vLLM, in this process."""
 
@@ -120,6 +131,7 @@ class _VLLMModel:
             from vllm.config import StructuredOutputsConfig
             from vllm.v1.engine.llm_engine import LLMEngine
 
+            _let_llvmlite_be_searched()
             options = {"disable_log_stats": True, "use_tqdm_on_load": False, **settings.options}
             if chat.opens_thinking():
                 options.setdefault("reasoning_parser", "deepseek_r1")
